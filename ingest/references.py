@@ -1,0 +1,215 @@
+"""Reference distributions: token counts of some large text, against which checkpoints are held.
+
+Counts come from a file or from a corpus' ids. Knows nothing of models or the database.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from warehouse.errors import WarehouseError
+
+Smoothing = Literal["add-one", "none"]
+ID_COLUMNS = ("vocab_id", "id", "token_id")
+COUNT_COLUMN = "count"
+
+
+class UnreadableCounts(WarehouseError):
+    """A file of token counts cannot be read."""
+
+
+class WrongVocabularyLength(WarehouseError):
+    """Counts are for another vocabulary."""
+
+
+class BrokenCounts(WarehouseError):
+    """Token counts are negative, not finite or not whole numbers."""
+
+
+class InfiniteDivergence(WarehouseError):
+    """An unsmoothed reference gives some tokens no probability, so that KL to it is infinite."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A named unigram distribution over V ids.
+
+    counts: [V] float64, whole numbers. smoothing: `add-one` or `none`. source: where the counts are from.
+    sha256: of the counts as little-endian float64.
+    """
+
+    name: str
+    counts: NDArray[np.float64] = field(repr=False)
+    smoothing: Smoothing
+    source: str
+    sha256: str
+
+    def probabilities(self) -> NDArray[np.float64]:
+        """[V] float64, smoothed and summing to one; zero only where there is no smoothing."""
+        weights = self.counts + (1.0 if self.smoothing == "add-one" else 0.0)
+        probabilities: NDArray[np.float64] = weights / weights.sum()
+        return probabilities
+
+    def log_probabilities(self) -> NDArray[np.float64]:
+        """[V] float64, nats, all finite. Raises InfiniteDivergence where an id has no probability."""
+        probabilities = self.probabilities()
+        unseen = int(np.count_nonzero(probabilities == 0))
+        if unseen:
+            raise InfiniteDivergence(
+                f"Reference {self.name!r} has no count for {unseen:,} ids, so KL to it is infinite; use smoothing 'add-one'."
+            )
+        return np.log(probabilities)
+
+    def entropy(self) -> float:
+        """Entropy in nats; an id without probability adds nothing."""
+        probabilities = self.probabilities()
+        seen = probabilities[probabilities > 0]
+        return float(-(seen * np.log(seen)).sum())
+
+    def kl_to_uniform(self) -> float:
+        """KL(reference || uniform) in nats: log V minus the entropy."""
+        return float(np.log(len(self.counts))) - self.entropy()
+
+
+def make_reference(
+    name: str,
+    counts: ArrayLike,
+    vocabulary_length: int,
+    *,
+    source: str,
+    smoothing: Smoothing = "add-one",
+    repair: bool = False,
+) -> Reference:
+    """A reference from [V] counts.
+
+    repair sets negative, infinite, NaN and fractional counts to zero, which are otherwise refused. Raises
+    WrongVocabularyLength, BrokenCounts.
+    """
+    if smoothing not in get_args(Smoothing):
+        raise BrokenCounts(
+            f"Reference {name!r} has smoothing {smoothing!r}; choose one of {', '.join(get_args(Smoothing))}."
+        )
+    checked = checked_counts(counts, vocabulary_length, source=source, repair=repair)
+    digest = hashlib.sha256(checked.astype("<f8").tobytes()).hexdigest()
+    return Reference(name, checked, smoothing, source, digest)
+
+
+def reference_from_ids(
+    name: str, ids: NDArray[np.integer], vocabulary_length: int, *, source: str, smoothing: Smoothing = "add-one"
+) -> Reference:
+    """A reference that counts the ids of a text. ids: [T] integers below vocabulary_length."""
+    counts = np.bincount(ids, minlength=vocabulary_length)
+    return make_reference(name, counts, vocabulary_length, source=source, smoothing=smoothing)
+
+
+def load_reference(
+    path: str | Path,
+    vocabulary_length: int,
+    *,
+    name: str | None = None,
+    smoothing: Smoothing = "add-one",
+    repair: bool = False,
+) -> Reference:
+    """A reference from a file: `.npy` with [V] counts, or `.csv` or `.parquet` with columns `vocab_id` (or `id`), `count`.
+
+    Ids absent from a table have count zero. Raises UnreadableCounts, and what make_reference raises.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UnreadableCounts(f"There is no file of token counts at {path}.")
+    readers = {".npy": _read_npy, ".csv": _read_csv, ".parquet": _read_parquet}
+    if path.suffix not in readers:
+        raise UnreadableCounts(f"{path} is no file of token counts; it should end in {', '.join(readers)}.")
+    counts = readers[path.suffix](path, vocabulary_length)
+    return make_reference(
+        name or path.stem, counts, vocabulary_length, source=str(path), smoothing=smoothing, repair=repair
+    )
+
+
+def checked_counts(
+    counts: ArrayLike, vocabulary_length: int, *, source: str, repair: bool = False
+) -> NDArray[np.float64]:
+    """[V] float64 copy of counts that are whole and not negative; see make_reference for what is refused."""
+    try:
+        values = np.array(counts, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BrokenCounts(f"{source} holds something other than numbers.") from error
+    if values.ndim != 1 or len(values) != vocabulary_length:
+        shape = " x ".join(f"{n:,}" for n in values.shape)
+        raise WrongVocabularyLength(
+            f"{source} holds {shape} counts, but the vocabulary has {vocabulary_length:,} ids; count with this tokenizer."
+        )
+    broken = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values == np.floor(values))))
+    if len(broken) and not repair:
+        examples = ", ".join(f"id {i}: {values[i]:.4g}" for i in broken[:3])
+        raise BrokenCounts(
+            f"{source} has {len(broken):,} ids whose count is negative, not finite or not a whole number ({examples}); "
+            "correct the file, or set them to zero with repair = true."
+        )
+    values[broken] = 0
+    if not values.any():
+        raise BrokenCounts(f"{source} counts no token at all.")
+    return values
+
+
+def _read_npy(path: Path, vocabulary_length: int) -> NDArray[np.generic]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UnreadableCounts(f"{path} is not an array saved by numpy: {error}.") from error
+    return np.asarray(loaded)
+
+
+def _read_csv(path: Path, vocabulary_length: int) -> NDArray[np.float64]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            id_column = _id_column(path, rows.fieldnames or ())
+            pairs = [(int(row[id_column]), float(row[COUNT_COLUMN])) for row in rows]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UnreadableCounts(f"{path} has a row that is not an id and a count: {error}.") from error
+    return _scatter(path, [i for i, _ in pairs], [count for _, count in pairs], vocabulary_length)
+
+
+def _read_parquet(path: Path, vocabulary_length: int) -> NDArray[np.float64]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path)
+        id_column = _id_column(path, table.column_names)
+        ids, counts = table[id_column].to_pylist(), table[COUNT_COLUMN].to_pylist()
+        return _scatter(path, [int(i) for i in ids], [float(count) for count in counts], vocabulary_length)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise UnreadableCounts(f"{path} is not a Parquet table of ids and counts: {error}.") from error
+
+
+def _id_column(path: Path, columns: Sequence[str]) -> str:
+    found = [column for column in ID_COLUMNS if column in columns]
+    if not found or COUNT_COLUMN not in columns:
+        raise UnreadableCounts(f"{path} needs columns vocab_id and count; it has {', '.join(columns) or 'none'}.")
+    return found[0]
+
+
+def _scatter(path: Path, ids: list[int], counts: list[float], vocabulary_length: int) -> NDArray[np.float64]:
+    """[V] counts from (id, count) rows; each id once, all below V."""
+    outside = [i for i in ids if not 0 <= i < vocabulary_length]
+    if outside:
+        raise WrongVocabularyLength(
+            f"{path} counts id {outside[0]}, but the vocabulary has {vocabulary_length:,} ids; count with this tokenizer."
+        )
+    twice = [i for i, rows in Counter(ids).items() if rows > 1]
+    if twice:
+        raise UnreadableCounts(f"{path} counts id {twice[0]} more than once; add its rows up.")
+    scattered = np.zeros(vocabulary_length, np.float64)
+    scattered[ids] = counts
+    return scattered

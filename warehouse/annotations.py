@@ -1,0 +1,139 @@
+"""Annotation layers: a category or a number for each token of a corpus.
+
+Loading a layer writes its summaries for everything the warehouse holds, in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, delete, insert, select
+
+from warehouse import comparisons, evaluations, schema
+from warehouse.dimensions import ConflictingInputs
+from warehouse.facts import copy_chunks, driver
+from warehouse.locks import hold_corpus
+from warehouse.summaries import SUMMARISED_VALUES, Values
+from warehouse.values import CorpusValues
+
+#: The layer of all tokens: one category, whose summaries are the totals.
+TOTAL = "all"
+
+
+class BadAnnotation(ConflictingInputs):
+    """The annotation does not fit its corpus."""
+
+
+@dataclass(frozen=True)
+class Category:
+    """A value of a layer. number: the value as a number; lower (included) and upper (excluded): the bounds of a bin."""
+
+    value: str
+    number: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A value for each token of a corpus.
+
+    codes: [T] int32, index into categories, -1 for no value. numbers: [T] float32, NaN for none, or None if the layer
+    has no numbers of its own. kind: categorical or numeric.
+    """
+
+    name: str
+    kind: str
+    categories: Sequence[Category]
+    codes: NDArray[np.int32]
+    source: str
+    numbers: NDArray[np.float32] | None = None
+    description: str | None = None
+
+
+def layer_names(connection: Connection, corpus_id: int, model_id: int | None = None) -> set[str]:
+    """Names of the layers of a corpus that belong to a model, or to every model if None."""
+    layer = schema.annotation_layer.c
+    owner = layer.model_id.is_(None) if model_id is None else layer.model_id == model_id
+    return set(connection.execute(select(layer.name).where(layer.corpus_id == corpus_id, owner)).scalars())
+
+
+def load_layer(
+    connection: Connection, corpus_id: int, layer: Layer, *, model_id: int | None = None, replace: bool = False
+) -> int:
+    """Write a layer and its summaries for all evaluations and comparisons of the corpus (and model); returns its id.
+
+    Raises BadAnnotation if the layer does not cover the corpus token by token or exists and replace is not set.
+    """
+    hold_corpus(driver(connection), corpus_id)
+    corpus = connection.execute(select(schema.corpus).where(schema.corpus.c.corpus_id == corpus_id)).mappings().one()
+    if len(layer.codes) != corpus["n_tokens"]:
+        raise BadAnnotation(
+            f"Layer {layer.name} has {len(layer.codes)} tokens, but corpus {corpus['name']} has {corpus['n_tokens']}: "
+            "annotate every token, with -1 for no value."
+        )
+    if layer.name in layer_names(connection, corpus_id, model_id):
+        if not replace:
+            raise BadAnnotation(
+                f"Corpus {corpus['name']} has a layer {layer.name} already: replace it, or choose another name."
+            )
+        drop_layer(connection, corpus_id, layer.name, model_id=model_id)
+    layer_id = _write_layer(connection, corpus_id, corpus["first_token_id"], layer, model_id)
+    if len(layer.categories) <= SUMMARISED_VALUES:
+        values = CorpusValues(connection, corpus_id)
+        codes = Values(layer_id, layer.codes, len(layer.categories))
+        evaluations.summarise_layer(connection, codes, model_id, values)
+        comparisons.summarise_layer(connection, codes, model_id, values)
+    return layer_id
+
+
+def drop_layer(connection: Connection, corpus_id: int, name: str, *, model_id: int | None = None) -> None:
+    """Delete a layer with its summaries."""
+    hold_corpus(driver(connection), corpus_id)
+    layer = schema.annotation_layer.c
+    owner = layer.model_id.is_(None) if model_id is None else layer.model_id == model_id
+    query = select(layer.layer_id).where(layer.corpus_id == corpus_id, layer.name == name, owner)
+    layer_id = connection.execute(query).scalar_one()
+    evaluations.forget_layer(connection, layer_id)
+    comparisons.forget_layer(connection, layer_id)
+    for table in (schema.annotation_chunk, schema.annotation_category, schema.annotation_layer):
+        connection.execute(delete(table).where(table.c.layer_id == layer_id))
+
+
+def _write_layer(
+    connection: Connection, corpus_id: int, first_token_id: int, layer: Layer, model_id: int | None
+) -> int:
+    row = {
+        "corpus_id": corpus_id,
+        "model_id": model_id,
+        "name": layer.name,
+        "kind": layer.kind,
+        "source": layer.source,
+        "description": layer.description,
+        "is_total": layer.name == TOTAL,
+        "summarised": len(layer.categories) <= SUMMARISED_VALUES,
+    }
+    made = insert(schema.annotation_layer).values(**row).returning(schema.annotation_layer.c.layer_id)
+    layer_id = int(connection.execute(made).scalar_one())
+    counts = np.bincount(layer.codes[layer.codes >= 0], minlength=len(layer.categories))
+    connection.execute(
+        insert(schema.annotation_category),
+        [
+            {
+                "layer_id": layer_id,
+                "category_id": number,
+                "value": category.value,
+                "value_number": category.number,
+                "lower": category.lower,
+                "upper": category.upper,
+                "n_tokens": int(counts[number]),
+            }
+            for number, category in enumerate(layer.categories)
+        ],
+    )
+    columns = {"category_ids": layer.codes, "numbers": layer.numbers}
+    copy_chunks(connection, schema.annotation_chunk, {"layer_id": layer_id}, first_token_id, columns)
+    return layer_id
