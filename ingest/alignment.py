@@ -55,10 +55,11 @@ def _marked(length: int, indices: NDArray[np.intp]) -> NDArray[np.bool_]:
 
 
 def commonest_paint(corpus: Corpus, painted: NDArray[np.int32], *, least_share: float = 0.0) -> NDArray[np.int32]:
-    """[T] int32: the most frequent code among a token's characters, UNPAINTED if it covers less than least_share of them.
+    """[T] int32: the most frequent code among each token's characters, or UNPAINTED.
 
-    painted: [characters] int32. Of equally frequent codes the first in the text wins. Characters outside of documents,
-    such as an end-of-text string, count as unpainted.
+    painted: [characters] int32. A code that covers less than least_share of a token's characters does not count. Of
+    equally frequent codes the first in the text wins. Characters outside of documents, such as an end-of-text string,
+    count as unpainted.
     """
     lengths = corpus.char_end - corpus.char_start
     token = np.repeat(np.arange(corpus.n_tokens), lengths)  # one entry per (token, character)

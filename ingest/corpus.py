@@ -226,18 +226,26 @@ def _exact_offsets(text: str, byte_end: NDArray[np.int64]) -> NDArray[np.int64]:
 def _reported_offsets(text: str, spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
     """[n, 4] offsets from the characters that a tokenizer which changes its text (NFC, lower case) reports.
 
-    What no token covers, such as white space, goes to the token after it, and at the end to the last. Of tokens that
-    share a character the first has all its bytes, for which share is whose is not known.
+    Of tokens that share a character the first has all its bytes, for which share is whose is not known.
     """
     if not spans:
         return np.empty((0, 4), np.int64)
     start, end = np.array(spans, np.int64).T
-    tile_end = np.maximum.accumulate(end)
-    tile_end[-1] = len(text)
+    tile_end = _tile_ends(text, spans)
     tile_start = np.concatenate([[0], tile_end[:-1]])
     char_start = np.where(end > start, np.minimum(start, tile_start), tile_start)
     byte_of = np.append(np.flatnonzero(_begins_character(text)), len(text.encode()))
     return np.column_stack([char_start, tile_end, byte_of[tile_start], byte_of[tile_end]])
+
+
+def _tile_ends(text: str, spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """[n] ends such that tokens tile the text: what none covers is the earlier token's up to the first white space."""
+    ends = [0]
+    for start, end in spans:
+        while len(ends) > 1 and ends[-1] < start and not text[ends[-1]].isspace():
+            ends[-1] += 1  # a combining mark, composed with the character before
+        ends.append(max(end, ends[-1]))
+    return np.array([*ends[1:-1], len(text)], np.int64)
 
 
 def _begins_character(text: str) -> NDArray[np.bool_]:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,7 @@ from warehouse.errors import WarehouseError
 
 NO_VALUE = -1
 SURPRISAL_EDGES = (0.0, 1.0, 2.0, 4.0, 8.0)  # nats; the last bin is open (Fehlauer et al. 2025)
+Number = TypeVar("Number", np.int32, np.float32)
 WORD_CLASSES = ("function", "content", "other")
 WORD = re.compile(r"['’]?\w+(?:['’]\w+)*")
 CLITIC = re.compile(r"(?:n['’]t|['’](?:s|ll|ve|re|d|m))$")
@@ -33,8 +35,11 @@ class MisfitLayer(WarehouseError):
 
 @dataclass(frozen=True)
 class Category:
-    """A value that tokens of a layer may have. number: what it measures, if one number; lower, upper: a bin's bounds,
-    the lower one included, the upper one not; an open bin has no upper."""
+    """A value that tokens of a layer may have.
+
+    number: the value as a number, if it is one. lower, upper: the bounds of a bin, the lower one included and the upper
+    one not; an open bin has no upper.
+    """
 
     value: str
     number: float | None = None
@@ -89,21 +94,21 @@ def frequency(ids: NDArray[np.integer], counts: ArrayLike, *, source: str) -> La
     edges = [0, 1]
     while edges[-1] <= own.max(initial=0):
         edges.append(edges[-1] * 10)
-    categories = [Category(f"[{low},{high})", None, low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    categories = [Category(f"[{low},{high})", None, low, high) for low, high in pairwise(edges)]
     return _layer(
         "frequency", categories, _bins(own, edges), source, "decade of the token's count in the reference", own
     )
 
 
 def final_surprisal(surprisals: NDArray[np.float32], *, source: str) -> Layer:
-    """Bins of each token's surprisal at the last step of one run: 0-1, 1-2, 2-4, 4-8, 8+ nats; numbers are the surprisals.
+    """Bins of each token's surprisal at the last step of one run: 0-1, 1-2, 2-4, 4-8, 8+ nats.
 
-    surprisals: [T] nats, NaN where not measured (no value). source: the run and step.
+    Numbers are the surprisals. surprisals: [T] nats, NaN where not measured (no value). source: the run and step.
     """
     bounds = [*SURPRISAL_EDGES, None]
     categories = [
         Category(f"{low:g}+" if high is None else f"{low:g}-{high:g}", None, low, high)
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True)
+        for low, high in pairwise(bounds)
     ]
     codes = _bins(surprisals, SURPRISAL_EDGES)
     return _layer(
@@ -175,6 +180,8 @@ def _classed(match: re.Match[str]) -> list[tuple[int, int, int]]:
     word, start, end = match[0], match.start(), match.end()
     if not any(character.isalpha() for character in word):
         return []
+    if word[0] in "'’" and not _is_function(word):  # a quotation mark
+        word, start = word[1:], start + 1
     clitic = None if _is_function(word) else CLITIC.search(word.lower())
     if clitic is None or clitic.start() == 0:
         return [(start, end, _class_of(word))]
@@ -187,8 +194,7 @@ def _class_of(word: str) -> int:
 
 
 def _is_function(word: str) -> bool:
-    plain = word.lower().replace("’", "'")
-    return plain in function_words() or plain.strip("'") in function_words()
+    return word.lower().replace("’", "'") in function_words()
 
 
 def _yes_or_no(name: str, mask: NDArray[np.bool_], words: Words, which: str) -> Layer:
@@ -197,15 +203,16 @@ def _yes_or_no(name: str, mask: NDArray[np.bool_], words: Words, which: str) -> 
 
 
 def _bins(values: ArrayLike, edges: Sequence[float]) -> NDArray[np.int64]:
-    """[T] the bin of each value: i for edges[i] <= value < edges[i + 1], the first also for what is below by rounding."""
+    """[T] the bin i of each value, edges[i] <= value < edges[i + 1]; NO_VALUE for NaN.
+
+    What is below every edge, as a surprisal may be by rounding, is in the first bin.
+    """
     numbers = np.asarray(values, np.float64)
     bins = np.maximum(np.searchsorted(np.asarray(edges, np.float64), numbers, side="right") - 1, 0)
     return np.where(np.isnan(numbers), NO_VALUE, bins)
 
 
-def _shifted[Number: (np.int32, np.float32)](
-    values: NDArray[Number], missing: Number, starts: Sequence[int] | NDArray[np.integer]
-) -> NDArray[Number]:
+def _shifted(values: NDArray[Number], missing: Number, starts: Sequence[int] | NDArray[np.integer]) -> NDArray[Number]:
     shifted = np.concatenate([np.array([missing], values.dtype), values[:-1]])[: len(values)]
     shifted[np.asarray(starts, np.int64)] = missing
     return shifted

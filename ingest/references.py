@@ -65,7 +65,8 @@ class Reference:
         unseen = int(np.count_nonzero(probabilities == 0))
         if unseen:
             raise InfiniteDivergence(
-                f"Reference {self.name!r} has no count for {unseen:,} ids, so KL to it is infinite; use smoothing 'add-one'."
+                f"Reference {self.name!r} has no count for {unseen:,} ids, so KL to it is infinite; "
+                "use smoothing 'add-one'."
             )
         return np.log(probabilities)
 
@@ -119,9 +120,10 @@ def load_reference(
     smoothing: Smoothing = "add-one",
     repair: bool = False,
 ) -> Reference:
-    """A reference from a file: `.npy` with [V] counts, or `.csv` or `.parquet` with columns `vocab_id` (or `id`), `count`.
+    """A reference from a file of counts.
 
-    Ids absent from a table have count zero. Raises UnreadableCounts, and what make_reference raises.
+    A `.npy` holds [V] counts, a `.csv` or `.parquet` a table with columns `vocab_id` (or `id`) and `count`, where an
+    absent id has count zero. Raises UnreadableCounts, and what make_reference raises.
     """
     path = Path(path)
     if not path.is_file():
@@ -146,7 +148,8 @@ def checked_counts(
     if values.ndim != 1 or len(values) != vocabulary_length:
         shape = " x ".join(f"{n:,}" for n in values.shape)
         raise WrongVocabularyLength(
-            f"{source} holds {shape} counts, but the vocabulary has {vocabulary_length:,} ids; count with this tokenizer."
+            f"{source} holds {shape} counts, but the vocabulary has {vocabulary_length:,} ids; "
+            "count with this tokenizer."
         )
     broken = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values == np.floor(values))))
     if len(broken) and not repair:
@@ -205,7 +208,8 @@ def _scatter(path: Path, ids: list[int], counts: list[float], vocabulary_length:
     outside = [i for i in ids if not 0 <= i < vocabulary_length]
     if outside:
         raise WrongVocabularyLength(
-            f"{path} counts id {outside[0]}, but the vocabulary has {vocabulary_length:,} ids; count with this tokenizer."
+            f"{path} counts id {outside[0]}, but the vocabulary has {vocabulary_length:,} ids; "
+            "count with this tokenizer."
         )
     twice = [i for i, rows in Counter(ids).items() if rows > 1]
     if twice:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +55,10 @@ class Words:
 
 
 def find_words(text: str) -> Words:
-    """NLTK's words of a text: `word_tokenize` if punkt's data is on this machine, else its words of plainly cut sentences.
+    """NLTK's words of a text, by `word_tokenize` if punkt's data is on this machine.
 
-    Without punkt a sentence ends at a full stop, question or exclamation mark before a capital or a digit, and at a
-    blank line. Raises nothing: word boundaries need no data.
+    Without punkt its words of plainly cut sentences, which end at a full stop, question or exclamation mark before a
+    capital or a digit, and at a blank line. Raises nothing: word boundaries need no data.
     """
     import nltk
     from nltk.tokenize import NLTKWordTokenizer, word_tokenize
@@ -76,7 +76,7 @@ def find_words(text: str) -> Words:
 
 
 def locate(text: str, words: Iterable[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """[n] first and [n] end characters of words found left to right; -1, -1 for a word that the text spells otherwise."""
+    """[n] first and [n] end characters of words, found left to right; -1, -1 where the text spells a word otherwise."""
     spans = []
     cursor = 0
     for word in words:
@@ -121,7 +121,7 @@ def _skip_space(text: str, cursor: int) -> int:
 
 def _plain_sentences(text: str) -> list[str]:
     ends = [0, *(match.end() for match in SENTENCE_END.finditer(text)), len(text)]
-    return [text[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [text[start:end] for start, end in pairwise(ends)]
 
 
 def _require(*, download: bool) -> None:

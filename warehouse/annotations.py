@@ -5,53 +5,20 @@ Loading a layer writes its summaries for everything the warehouse holds, in the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, insert, select
 
 from warehouse import comparisons, evaluations, schema
 from warehouse.dimensions import ConflictingInputs
 from warehouse.facts import copy_chunks, driver
+from warehouse.layer import TOTAL, Layer
 from warehouse.locks import hold_corpus
 from warehouse.summaries import SUMMARISED_VALUES, Values
 from warehouse.values import CorpusValues
 
-#: The layer of all tokens: one category, whose summaries are the totals.
-TOTAL = "all"
-
 
 class BadAnnotation(ConflictingInputs):
     """The annotation does not fit its corpus."""
-
-
-@dataclass(frozen=True)
-class Category:
-    """A value of a layer. number: the value as a number; lower (included) and upper (excluded): the bounds of a bin."""
-
-    value: str
-    number: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A value for each token of a corpus.
-
-    codes: [T] int32, index into categories, -1 for no value. numbers: [T] float32, NaN for none, or None if the layer
-    has no numbers of its own. kind: categorical or numeric.
-    """
-
-    name: str
-    kind: str
-    categories: Sequence[Category]
-    codes: NDArray[np.int32]
-    source: str
-    numbers: NDArray[np.float32] | None = None
-    description: str | None = None
 
 
 def layer_names(connection: Connection, corpus_id: int, model_id: int | None = None) -> set[str]:

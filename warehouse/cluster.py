@@ -59,6 +59,16 @@ class Cluster:
         return self.base / "pg_ident.conf"
 
     @property
+    def start_lock(self) -> Path:
+        """Held by whoever creates, starts or stops the server."""
+        return self.base / "start.lock"
+
+    @property
+    def life_lock(self) -> Path:
+        """Held by the processes of the running server."""
+        return self.base / "server.lock"
+
+    @property
     def major(self) -> int | None:
         """The PostgreSQL version that made the data directory; None before that."""
         try:
@@ -76,9 +86,7 @@ def create_data(cluster: Cluster, binaries: Binaries, account: Account) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     make_directory(unfinished, 0o700)
     account.own(unfinished)
-    locale = (
-        ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if binaries.major >= 17 else ["--locale=C.UTF-8"]
-    )
+    locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if binaries.major >= 17 else ["--locale=C.UTF-8"]
     result = account.run(
         [
             binaries.program("initdb"),

@@ -24,12 +24,17 @@ Kl = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Pair:
-    """KL(p || q) of an ordered pair of evaluations. kl: [T] nats."""
+    """KL(p || q) of an ordered pair of evaluations.
+
+    kl: [T] nats; mean_kl is its mean in float64. pearson: of the two surprisals; None where one is constant.
+    top1_agreement: share of tokens with the same most probable entry.
+    """
 
     evaluation_p: int
     evaluation_q: int
     environment_id: int
     kl: Kl
+    mean_kl: float
     pearson: float | None
     top1_agreement: float | None
 
@@ -88,7 +93,7 @@ def load_pair(connection: Connection, unit: Pair, corpus_id: int, first_token_id
         "evaluation_q": unit.evaluation_q,
         "environment_id": unit.environment_id,
         "n_tokens": len(unit.kl),
-        "mean_kl": float(unit.kl.astype(np.float64).mean()),
+        "mean_kl": unit.mean_kl,
         "pearson": unit.pearson,
         "top1_agreement": unit.top1_agreement,
     }

@@ -34,7 +34,7 @@ def parse_url(url: str, variable: str = "DATABASE_URL") -> dict[str, str]:
         raise InvalidDatabaseUrl(f"{variable} is not the address of a PostgreSQL database; {advice}.") from None
     if "@" in parameters.get("host", "") or not parameters.get("port", "1").replace(",", "").isdigit():
         raise InvalidDatabaseUrl(
-            f"{variable} is ambiguous: in the user name and password, write @ : / and % as %40 %3A %2F and %25; {advice}."
+            f"{variable} is ambiguous: in the user name and password, write @ : / % as %40 %3A %2F %25; {advice}."
         )
     return parameters
 

@@ -158,8 +158,7 @@ def save_reference(
     key = find_or_make(
         connection,
         schema.reference_distribution,
-        {"name": name},
-        tokenizer_id=tokenizer_id,
+        {"tokenizer_id": tokenizer_id, "name": name},
         total=float(counts.sum()),
         entropy=entropy,
         smoothing=smoothing,

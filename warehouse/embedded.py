@@ -5,11 +5,9 @@ Knows processes, locks and sockets; nothing of the warehouse's tables. The serve
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shlex
-import shutil
 import signal
 import tempfile
 import time
@@ -21,22 +19,24 @@ from typing import IO
 
 import psycopg
 from psycopg import pq, sql
+from psycopg.rows import TupleRow
 
 from warehouse.account import Account, server_account
 from warehouse.binaries import Binaries, find_binaries, reachable_binaries
 from warehouse.cluster import OWNER, Cluster, create_data, write_access_rules
 from warehouse.conninfo import to_url
 from warehouse.errors import RunFailed
-from warehouse.home import HomeNotUsable, ensure_home, make_directory
-from warehouse.postmaster import Postmaster, read_postmaster
+from warehouse.filelock import Notice, open_lock, try_lock
+from warehouse.home import ensure_home, make_directory
+from warehouse.postmaster import PORT, SOCKET_NAME, Postmaster, orphans, read_postmaster
 
 logger = logging.getLogger(__name__)
 
 DATABASE = "warehouse"
-PORT = 5432  # only part of the socket's file name: the server listens on no network address
-SOCKET_NAME = f".s.PGSQL.{PORT}"
 LONGEST_SOCKET = 100  # bytes; the systems allow 103 to 107
 PATIENCE = 10.0  # seconds for the remains of a killed server to go away
+SILENCE = 60.0  # seconds that a living server may take before it answers at all
+STOP_LIMIT = 300.0  # seconds
 
 
 class ServerFailed(RunFailed):
@@ -77,8 +77,8 @@ class EmbeddedServer:
     def start(self) -> None:
         """Make sure that the server runs and has its database; creates both on first use.
 
-        Waits for a server that is starting up. Raises OutOfReach, NoServerAccount, NoBinaries, HomeNotUsable, InitFailed
-        or ServerFailed.
+        Waits for a server that is starting up. Raises OutOfReach, NoServerAccount, NoBinaries, HomeNotUsable,
+        InitFailed or ServerFailed.
         """
         account = server_account(self._cluster.data)
         if self._has_database():
@@ -129,6 +129,7 @@ class EmbeddedServer:
 
         Raises ServerNotRunning, and ServerFailed where the socket's directory is not the server's alone.
         """
+        server_account(self._cluster.data)
         postmaster = read_postmaster(self._cluster.data)
         if not postmaster or not postmaster.socket_directory:
             raise ServerNotRunning("The embedded server is not running; start it with `warehouse db start`.")
@@ -158,21 +159,21 @@ class EmbeddedServer:
 
     def _await_running(self) -> bool:
         """True once the server takes connections; False when there is none. Waits while it starts up or shuts down."""
-        told = False
-        silent_since = time.monotonic()
+        notice = Notice(
+            self._say, "PostgreSQL is starting up; after a crash it first recovers, which can take minutes."
+        )
+        last_answer = time.monotonic()
         while postmaster := self._living_postmaster():
             answer = self._ping(postmaster)
             if answer == pq.Ping.OK:
                 return True
             if answer == pq.Ping.REJECT:
-                silent_since = time.monotonic()
-            if not told and time.monotonic() - silent_since < PATIENCE:
-                self._say("PostgreSQL is starting up; after a crash it first recovers, which can take minutes.")
-                told = True
-            if time.monotonic() - silent_since > PATIENCE:
+                last_answer = time.monotonic()
+            # Without its socket, cleared away with other temporary files, a server cannot be reached again.
+            if time.monotonic() - last_answer > (SILENCE if postmaster.has_socket else PATIENCE):
                 self._say(f"PostgreSQL (process {postmaster.pid}) does not answer on its socket; restarting it.")
                 self._end(postmaster)
-            time.sleep(0.05)
+            notice.wait(0.05)
         return False
 
     # Starting
@@ -185,23 +186,11 @@ class EmbeddedServer:
     @contextmanager
     def _start_lock(self) -> Iterator[None]:
         """One process at a time creates, starts or stops the server."""
-        with self._open_lock("start.lock") as file:
-            told = False
-            while not _try_lock(file):
-                if not told:
-                    self._say("Waiting for another process that is starting or stopping PostgreSQL.")
-                    told = True
-                time.sleep(0.05)
+        notice = Notice(self._say, "Waiting for another process that is starting or stopping PostgreSQL.")
+        with open_lock(self._cluster.start_lock) as file:
+            while not try_lock(file):
+                notice.wait(0.05)
             yield
-
-    def _open_lock(self, name: str) -> IO[str]:
-        path = self._cluster.base / name
-        try:
-            return path.open("a")
-        except OSError as error:
-            raise HomeNotUsable(
-                f"Cannot write {path} ({error.strerror}); set WAREHOUSE_HOME to a directory that you may write."
-            ) from error
 
     def _launch(self, account: Account) -> None:
         cluster = self._cluster
@@ -218,7 +207,7 @@ class EmbeddedServer:
 
     def _try_launch(self, account: Account, binaries: Binaries) -> bool:
         """Start the server once; False when it ended again."""
-        with self._open_lock("server.lock") as life:
+        with open_lock(self._cluster.life_lock) as life:
             self._take_over(life)
             self._remove_remains()
             options = {
@@ -240,9 +229,9 @@ class EmbeddedServer:
 
     def _await_launched(self) -> bool:
         """True once the server that was just started takes connections, False when it ended."""
-        with self._open_lock("server.lock") as life:
+        with open_lock(self._cluster.life_lock) as life:
             while not read_postmaster(self._cluster.data):
-                if _try_lock(life):
+                if try_lock(life):
                     return False
                 time.sleep(0.01)
         return self._await_running()
@@ -250,7 +239,11 @@ class EmbeddedServer:
     def _take_over(self, life: IO[str]) -> None:
         """Get the lock that a living server holds, on whatever machine or in whatever container it runs."""
         deadline = time.monotonic() + PATIENCE
-        while not _try_lock(life):
+        while not try_lock(life):
+            for pid in orphans(self._cluster.data):
+                # What their main process would have told them, had it not been killed.
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGQUIT)
             if time.monotonic() > deadline:
                 raise ServerFailed(
                     f"{self._cluster.data} is in use by a server that cannot be seen from here, on another machine or "
@@ -290,7 +283,9 @@ class EmbeddedServer:
         try:
             found = directory.lstat()
         except FileNotFoundError:
-            raise ServerFailed(f"The server's socket directory {directory} is gone; run `warehouse db start`.") from None
+            raise ServerFailed(
+                f"The server's socket directory {directory} is gone; run `warehouse db start`."
+            ) from None
         owner = server_account(self._cluster.data).uid
         if found.st_uid != owner or found.st_mode & 0o170077 != 0o040000:
             raise ServerFailed(
@@ -300,10 +295,10 @@ class EmbeddedServer:
 
     def _create_database(self) -> None:
         with self._maintenance_connection() as connection:
-            if not connection.execute("select from pg_database where datname = %s", [DATABASE]).fetchone():
+            if not connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
 
-    def _maintenance_connection(self) -> psycopg.Connection[tuple[object, ...]]:
+    def _maintenance_connection(self) -> psycopg.Connection[TupleRow]:
         return psycopg.connect(self.url(dbname="postgres"), autocommit=True, connect_timeout=10)
 
     # Stopping
@@ -311,35 +306,17 @@ class EmbeddedServer:
     def _end(self, postmaster: Postmaster) -> None:
         """Ask the server to end its sessions and stop, and wait until it did."""
         os.kill(postmaster.pid, signal.SIGINT)
-        started = time.monotonic()
-        told = False
+        deadline = time.monotonic() + STOP_LIMIT
+        notice = Notice(self._say, "Waiting for PostgreSQL to write its last checkpoint.")
         while postmaster.alive:
-            waited = time.monotonic() - started
-            if waited > 300:
+            if time.monotonic() > deadline:
                 raise ServerFailed(
                     f"PostgreSQL (process {postmaster.pid}) did not stop within five minutes; "
                     f"end it with `kill -QUIT {postmaster.pid}`."
                 )
-            if waited > 3 and not told:
-                self._say("Waiting for PostgreSQL to write its last checkpoint.")
-                told = True
-            time.sleep(0.02)
+            notice.wait(0.02)
         if postmaster.socket_directory:
             self._remove_sockets(postmaster.socket_directory)
-
-
-def _try_lock(file: IO[str]) -> bool:
-    """Take an exclusive lock on an open file, or say that another process has it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise HomeNotUsable(
-            f"The file system of {file.name} has no file locks ({error.strerror}); "
-            "set WAREHOUSE_HOME to a local disk, or DATABASE_URL to a server that is already running."
-        ) from error
-    return True
 
 
 def _open_log(path: Path) -> IO[bytes]:

@@ -35,7 +35,7 @@ class Evaluation:
     environment_id: int
     window: int
     seconds: float
-    anisotropy: float
+    anisotropy: float | None
     scores: Mapping[str, NDArray[Any] | None]
     references: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 

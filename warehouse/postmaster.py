@@ -7,6 +7,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+#: Only part of the socket's file name: the embedded server listens on no network address.
+PORT = 5432
+SOCKET_NAME = f".s.PGSQL.{PORT}"
+
 
 @dataclass(frozen=True)
 class Postmaster:
@@ -14,8 +18,12 @@ class Postmaster:
 
     data: Path
     pid: int
-    port: int | None
     socket_directory: Path | None
+
+    @property
+    def has_socket(self) -> bool:
+        """Whether the file of the socket is still there."""
+        return self.socket_directory is not None and (self.socket_directory / SOCKET_NAME).exists()
 
     @property
     def alive(self) -> bool:
@@ -50,9 +58,36 @@ def read_postmaster(data: Path) -> Postmaster | None:
         pid = int(lines[0])
     except (FileNotFoundError, ValueError, IndexError):
         return None
-    port = int(lines[3]) if len(lines) > 3 and lines[3].strip().isdigit() else None
     place = lines[4].strip() if len(lines) > 4 else ""
-    return Postmaster(data, pid, port, Path(place) if place else None)
+    return Postmaster(data, pid, Path(place) if place else None)
+
+
+def orphans(data: Path) -> list[int]:
+    """Sessions of a server of `data` whose main process is gone, which notice that only when their query ends.
+
+    Found through /proc; elsewhere none are found.
+    """
+    sessions = [process for process in Path("/proc").glob("[0-9]*") if _is_session(process, data)]
+    return [int(process.name) for process in sessions if not _works_in(_parent(process), data)]
+
+
+def _is_session(process: Path, data: Path) -> bool:
+    return _works_in(process, data) and "".join(_command_line(process)).startswith("postgres:")
+
+
+def _works_in(process: Path, data: Path) -> bool:
+    """Every process of a server has the data directory as its working directory."""
+    try:
+        return (process / "cwd").samefile(data)
+    except OSError:
+        return False
+
+
+def _parent(process: Path) -> Path:
+    try:
+        return process.with_name((process / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return process.with_name("0")
 
 
 def _state(process: Path) -> str:

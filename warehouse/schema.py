@@ -170,7 +170,7 @@ reference_distribution = Table(
     "reference_distribution",
     metadata,
     _key("reference_id", "key"),
-    Column("name", Text, nullable=False, unique=True, comment="name of the reference"),
+    _text("name", "name of the reference"),
     _reference("tokenizer_id", "tokenizer.tokenizer_id", comment="tokenizer whose ids are counted"),
     Column(
         "ngram_order", SmallInteger, nullable=False, server_default=text("1"), comment="n of the n-gram; 1 is unigram"
@@ -182,6 +182,7 @@ reference_distribution = Table(
     _text("sha256", "SHA-256 of the counts as little-endian float64"),
     _array("counts", Double(), "count of each vocabulary id"),
     _now("created_at", "when the reference was loaded"),
+    UniqueConstraint("tokenizer_id", "name"),
     CheckConstraint("smoothing in ('add-one', 'none')", name="smoothing"),
     comment="A named distribution over the vocabulary, such as the unigram counts of a corpus.",
 )

@@ -1,0 +1,22 @@
+"""The demo: small GPT-NeoX models of several sizes and seeds, trained on English that is at hand.
+
+Importing this package is cheap; torch and transformers are loaded only in the training processes.
+"""
+
+from __future__ import annotations
+
+from ingest.demo.experiment import Progress, TrainingUnderWay, train_all, write_corpus
+from ingest.demo.recipe import STANDARD, TINY, Recipe, Run
+from ingest.demo.workers import TrainingFailed
+
+__all__ = [
+    "STANDARD",
+    "TINY",
+    "Progress",
+    "Recipe",
+    "Run",
+    "TrainingFailed",
+    "TrainingUnderWay",
+    "train_all",
+    "write_corpus",
+]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from ingest.demo.text import TextSource
@@ -21,12 +22,16 @@ class Run:
     hidden_size: int
     seed: int
 
+    def folder(self, checkpoints: Path) -> Path:
+        """Where this run's ``step{n}`` folders lie below the folder of all checkpoints."""
+        return checkpoints / self.model / f"seed{self.seed}"
+
 
 @dataclass(frozen=True)
 class Recipe:
     """A family of GPT-NeoX models that differ in size and seed, and the steps at which each is saved.
 
-    Widths are in units, lengths in tokens, the warm-up and ``steps`` in optimiser steps; the last of ``steps`` ends training.
+    Lengths are in tokens, the warm-up and ``steps`` in updates of the weights; the last of ``steps`` ends training.
     """
 
     name: str
@@ -71,8 +76,10 @@ class Recipe:
     @classmethod
     def from_json(cls, text: str) -> Recipe:
         """The recipe written by :meth:`to_json`."""
-        values: dict[str, Any] = json.loads(text)
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        values: Any = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
+        }
+        return cls(**values)
 
 
 #: Two sizes x three seeds, about two minutes on two cores; all four phases appear.

@@ -11,6 +11,7 @@ import re
 import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -19,12 +20,11 @@ from warehouse.errors import WarehouseError
 
 TextSource = Literal["python", "tiny"]
 
-#: Folders that are no documentation (tests, installed packages), or that some distributions of Python leave out.
-_SKIPPED_FOLDERS = frozenset(
-    "test tests site-packages dist-packages __pycache__ _pyrepl distutils ensurepip idlelib lib2to3 tkinter turtledemo".split()
-)
-_EVALUATION_CHARACTERS = 48_000  # about 16,000 tokens of a vocabulary of 1024
-_EVALUATION_DOCUMENT_CHARACTERS = range(800, 4_000)
+# Folders of the standard library that are not read; what some distributions of Python leave out is among them.
+_NOT_DOCUMENTATION = frozenset({"test", "tests", "site-packages", "dist-packages", "__pycache__"})
+_NOT_EVERYWHERE = frozenset({"_pyrepl", "distutils", "ensurepip", "idlelib", "lib2to3", "tkinter", "turtledemo"})
+_EVALUATION_CHARACTERS = 44_000  # about 16,000 tokens of a vocabulary of 1024
+_EVALUATION_DOCUMENT_CHARACTERS = range(800, 2_500)
 _TINY_EVALUATION_EVERY = 4
 _WORD = re.compile(r"[\"'“‘(]*[A-Za-z][A-Za-z'’-]*[)\"'”’.,;:!?]*")
 
@@ -59,8 +59,9 @@ class Texts:
                 yield part, document
 
 
+@cache  # reading the standard library takes seconds, and its text does not change while a program runs
 def load_texts(source: TextSource) -> Texts:
-    """The texts of a recipe: ``python`` reads this interpreter's documentation, ``tiny`` the prose shipped beside this file.
+    """The texts of a recipe: this Python's documentation (``python``) or the prose shipped beside this file (``tiny``).
 
     Raises NoDemoText where Python's documentation was left out of the installation.
     """
@@ -77,16 +78,22 @@ def is_prose(paragraph: str) -> bool:
 
 def prose(text: str) -> list[str]:
     """The prose paragraphs of a documentation text, each on one line with single spaces."""
-    paragraphs = (" ".join(block.split()) for block in re.split(r"\n\s*\n", text))
-    return [paragraph for paragraph in paragraphs if paragraph and is_prose(paragraph)]
+    return [paragraph for paragraph in _paragraphs(text) if is_prose(paragraph)]
+
+
+def _paragraphs(text: str) -> list[str]:
+    blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", text))
+    return [block for block in blocks if block]
 
 
 def _python_texts() -> Texts:
     documents = _without_repeats([*_topic_documents(), *_module_documents(Path(sysconfig.get_path("stdlib")))])
-    evaluation = _held_out(documents)
-    names = {document.name for document in evaluation}
-    training = tuple(document for document in documents if document.name not in names)
-    if len(evaluation) < 20 or sum(len(document.text) for document in training) < 10 * _EVALUATION_CHARACTERS:
+    topics = [document for document in documents if document.name.startswith("topic ")]
+    modules = [document for document in documents if document.name.startswith("module ")]
+    held_out = {*_held_out(topics, _EVALUATION_CHARACTERS // 3), *_held_out(modules, 2 * _EVALUATION_CHARACTERS // 3)}
+    evaluation = tuple(document for document in documents if document in held_out)
+    training = tuple(document for document in documents if document not in held_out)
+    if sum(len(document.text) for document in training) < 10 * _EVALUATION_CHARACTERS:
         raise NoDemoText(
             f"The Python at {sysconfig.get_path('stdlib')} carries too little documentation to train the demo on; "
             "use an interpreter with the sources of its standard library, or pass --tiny."
@@ -98,7 +105,7 @@ def _tiny_texts() -> Texts:
     """Every fourth piece of ``tiny.txt`` is kept from training; a piece is a title after ``# `` and its paragraphs."""
     text = resources.files(__package__).joinpath("tiny.txt").read_text(encoding="utf-8")
     pieces = [piece.split("\n", 1) for piece in re.split(r"^# ", text, flags=re.MULTILINE)[1:]]
-    documents = [Document(title.strip(), "\n\n".join(prose(body))) for title, body in pieces]
+    documents = [Document(title.strip(), "\n\n".join(_paragraphs(body))) for title, body in pieces]
     evaluation = documents[_TINY_EVALUATION_EVERY - 1 :: _TINY_EVALUATION_EVERY]
     return Texts(tuple(document for document in documents if document not in evaluation), tuple(evaluation))
 
@@ -114,7 +121,7 @@ def _module_documents(library: Path) -> Iterator[tuple[str, list[str]]]:
     """The docstrings of each module below ``library``, read from its source so that no module is imported."""
     for path in sorted(library.rglob("*.py")):
         relative = path.relative_to(library)
-        if _SKIPPED_FOLDERS.isdisjoint(relative.parts):
+        if (_NOT_DOCUMENTATION | _NOT_EVERYWHERE).isdisjoint(relative.parts):
             name = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
             yield f"module {name}", [paragraph for text in _docstrings(path) for paragraph in prose(text)]
 
@@ -130,7 +137,7 @@ def _docstrings(path: Path) -> Iterator[str]:
 
 
 def _docstrings_below(node: ast.AST) -> Iterator[str]:
-    """Docstrings in source order. Only definitions are entered: expressions cannot hold one, and they are most of a tree."""
+    """Docstrings in source order. Expressions hold none, and they are most of a tree: only statements are entered."""
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         docstring = ast.get_docstring(node)
         if docstring:
@@ -155,15 +162,15 @@ def _without_repeats(documents: Iterable[tuple[str, list[str]]]) -> list[Documen
     return kept
 
 
-def _held_out(documents: list[Document]) -> tuple[Document, ...]:
-    """Documents of medium length in the order of their names' hashes, until there is enough to evaluate; sorted by name.
+def _held_out(documents: list[Document], characters: int) -> list[Document]:
+    """Documents of medium length, in the order of their names' hashes, until they have ``characters`` together.
 
-    A hash of the name, rather than a seeded shuffle, keeps the choice nearly the same when Python's documentation changes.
+    Unlike a seeded shuffle, hashes of names keep the choice nearly the same when Python's documentation changes.
     """
     medium = [document for document in documents if len(document.text) in _EVALUATION_DOCUMENT_CHARACTERS]
     chosen: list[Document] = []
     for document in sorted(medium, key=lambda document: hashlib.sha256(document.name.encode()).digest()):
-        if sum(len(other.text) for other in chosen) >= _EVALUATION_CHARACTERS:
+        if sum(len(other.text) for other in chosen) >= characters:
             break
         chosen.append(document)
-    return tuple(sorted(chosen, key=lambda document: document.name))
+    return chosen

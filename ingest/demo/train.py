@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ _ORDER_SEED = 1_000  # apart from the seeds of the initialisations
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """The learning rate of the update that ends at ``step`` >= 1: a linear warm-up, then a cosine to a tenth of the peak."""
+    """The learning rate of the update that ends at ``step`` >= 1: linear warm-up, then cosine to 10 % of the peak."""
     if step <= recipe.warmup_steps:
         return recipe.peak_learning_rate * step / recipe.warmup_steps
     progress = (step - recipe.warmup_steps) / (recipe.steps[-1] - recipe.warmup_steps)
@@ -85,14 +85,18 @@ def train_run(
 ) -> None:
     """Train one run to the recipe's last step.
 
-    token_ids: [N] int64, the training text. ``save`` gets the model at each of the recipe's steps; ``report`` the number of
-    steps trained since it was last called.
+    token_ids: [N] int64, the training text. ``save`` gets the model at each of the recipe's steps, ``report`` the
+    number of steps trained since it was last called.
     """
     import torch
 
     model = initial_model(recipe, run)
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=recipe.peak_learning_rate, betas=(0.9, 0.95), weight_decay=recipe.weight_decay, fused=True
+        model.parameters(),
+        lr=recipe.peak_learning_rate,
+        betas=(0.9, 0.95),
+        weight_decay=recipe.weight_decay,
+        fused=True,
     )
     if 0 in recipe.steps:
         save(model, 0)
@@ -112,6 +116,57 @@ def _update(model: Any, optimiser: torch.optim.Optimizer, batch: torch.Tensor, r
     logits = model(batch[:, :-1]).logits  # [B, L, V]
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
     optimiser.zero_grad()
-    loss.backward()
+    torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
+
+
+def save_checkpoint(model: Any, folder: Path, tokenizer_files: list[Path]) -> None:
+    """Write a checkpoint in Hugging Face format: float32 safetensors, configuration, and the tokenizer beside them."""
+    import shutil
+
+    import torch
+
+    weights = {name: tensor.to(torch.float32) for name, tensor in model.state_dict().items()}
+    model.config.dtype = torch.float32
+    model.save_pretrained(folder, state_dict=weights)
+    for file in tokenizer_files:
+        shutil.copy(file, folder)
+
+
+def work(work_folder: Path, checkpoints: Path, orders: Iterable[str], answer: Callable[[str], None]) -> None:
+    """Train the run of each order; answer with the number of steps trained now and again, and ``finished`` after a run.
+
+    An order is a run as a JSON object. A run's checkpoints appear under ``checkpoints`` together, when it is finished.
+    """
+    import numpy
+    import torch
+
+    torch.set_num_threads(1)  # processes that share their cores' threads ran ten times slower
+    recipe = Recipe.from_json((work_folder / "recipe.json").read_text(encoding="utf-8"))
+    token_ids = torch.from_numpy(numpy.load(work_folder / "training_ids.npy"))
+    tokenizer_files = sorted(work_folder.glob("tokenizer*.json"))
+    for order in orders:
+        run = Run(**json.loads(order))
+        unfinished = work_folder / run.model / f"seed{run.seed}"
+
+        def save(model: Any, step: int, folder: Path = unfinished) -> None:
+            save_checkpoint(model, folder / f"step{step}", tokenizer_files)
+
+        train_run(recipe, run, token_ids, save, lambda steps: answer(str(steps)))
+        finished = run.folder(checkpoints)
+        finished.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.rename(finished)
+        answer("finished")
+
+
+def main() -> None:
+    """Worker process: orders come on standard input and answers go to standard output, until either is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent ends its workers
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    work(Path(sys.argv[1]), Path(sys.argv[2]), sys.stdin, lambda text: print(text, file=answers, flush=True))
+
+
+if __name__ == "__main__":
+    main()

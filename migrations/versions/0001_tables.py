@@ -537,7 +537,7 @@ def upgrade() -> None:
             ["tokenizer_id"], ["warehouse.tokenizer.tokenizer_id"], name=op.f("fk_reference_distribution_tokenizer_id")
         ),
         sa.PrimaryKeyConstraint("reference_id", name=op.f("pk_reference_distribution")),
-        sa.UniqueConstraint("name", name=op.f("uq_reference_distribution_name")),
+        sa.UniqueConstraint("tokenizer_id", "name", name=op.f("uq_reference_distribution_tokenizer_id_name")),
         schema="warehouse",
         comment="A named distribution over the vocabulary, such as the unigram counts of a corpus.",
     )

@@ -1,0 +1,42 @@
+"""Where and with what a value was computed: device, kernels, library versions, tile, threads."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+import torch
+
+from ingest.measure import TILES
+from warehouse.errors import WarehouseError
+
+
+class NoDevice(WarehouseError):
+    """The device is not on this machine."""
+
+
+def choose_device(name: str) -> str:
+    """The torch device for a name: auto is a GPU where there is one. Raises NoDevice."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise NoDevice(
+            f"This machine has no GPU that torch can use, so --device {name} cannot be had: use --device cpu."
+        )
+    return name
+
+
+def describe_environment(device: str, attention: str) -> dict[str, str | int]:
+    """The description that is kept with every evaluation and pair."""
+    on_gpu = device.startswith("cuda")
+    return {
+        "device": torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine(),
+        "kernels": "cuda" if on_gpu else "cpu",
+        "attention": attention,
+        "tile": TILES["cuda" if on_gpu else "cpu"],
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "token-warehouse": version("token-warehouse"),
+    }

@@ -1,0 +1,42 @@
+"""Geometry of a checkpoint: the spectrum of its output head and the anisotropy of its final hidden states.
+
+Pure functions of tensors; models, files and the database are unknown here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+#: Rows turned to float64 at a time.
+_ROWS = 8192
+
+
+def head_singular_values(head: Tensor) -> NDArray[np.float32]:
+    """Singular values of the output head, largest first: [V, d] -> [d] float32 (Godey et al. 2024).
+
+    Roots of the eigenvalues of the d x d Gram matrix in float64: values below 1e-8 of the largest are rounding.
+    """
+    gram = torch.zeros(head.shape[1], head.shape[1], dtype=torch.float64, device=head.device)
+    for rows in torch.split(head, _ROWS):
+        gram.addmm_(rows.double().T, rows.double())
+    eigenvalues: Tensor = torch.linalg.eigvalsh(gram)
+    # Rounding may leave the eigenvalue of a lost rank slightly negative.
+    values: NDArray[np.float32] = eigenvalues.clamp_min(0).sqrt().flip(0).float().cpu().numpy()
+    return values
+
+
+def anisotropy(hidden: Tensor) -> float | None:
+    """Mean cosine between the hidden states of different tokens: [n, d] -> -1/(n-1)..1 (METHODS §1).
+
+    (|sum of unit vectors|^2 - n) / (n^2 - n) in float64; None below two tokens.
+    """
+    n = len(hidden)
+    if n < 2:
+        return None
+    total = torch.zeros(hidden.shape[1], dtype=torch.float64, device=hidden.device)
+    for rows in torch.split(hidden, _ROWS):
+        total += torch.nn.functional.normalize(rows.double(), dim=-1).sum(0)
+    return (float(total @ total) - n) / (n * n - n)

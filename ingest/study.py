@@ -1,0 +1,197 @@
+"""A study: what to measure, read from a TOML file and overridden by options.
+
+This module knows the words of a study file, and nothing of what they lead to.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from warehouse.errors import WarehouseError
+
+#: Comparison kinds that are measured: KL(p || q) for the pairs each kind names.
+KINDS = ("seed", "step", "step_reverse", "final", "final_reverse")
+
+
+class BadStudy(WarehouseError):
+    """The study file says something that cannot be followed."""
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """A text to score. split: how a text file falls into documents; None for its end-of-text marks."""
+
+    path: Path | None = None
+    name: str | None = None
+    eos: Literal["after-document", "none"] = "after-document"
+    split: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class ProtocolSpec:
+    """What changes a measured quantity by design. window: longest window; a model's context length caps it."""
+
+    windows: Literal["concatenated"] = "concatenated"
+    window: int = 2048
+    bos: bool = True
+    vocabulary: Literal["tokenizer", "model"] = "tokenizer"
+
+    @property
+    def name(self) -> str:
+        """The protocol's name: its windows, and whatever is not the default."""
+        bos = "" if self.bos else "-without-bos"
+        width = "" if self.vocabulary == "tokenizer" else "-full-width"
+        return f"{self.windows}-{self.window}{bos}{width}"
+
+
+@dataclass(frozen=True)
+class ReferenceSpec:
+    """A distribution to hold models against: counts of a text, or of a file of counts."""
+
+    name: str
+    text: Path | None = None
+    counts: Path | None = None
+    smoothing: Literal["add-one", "none"] = "add-one"
+    repair: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to measure. Empty models, seeds, steps, layers mean all there are; the step list defines next and last."""
+
+    name: str
+    suite: str = "folder"
+    root: Path | None = None
+    family: str | None = None
+    models: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    steps: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = KINDS
+    layers: tuple[str, ...] = ()
+    tokens_per_step: int | None = None
+    corpus: CorpusSpec = field(default_factory=CorpusSpec)
+    protocol: ProtocolSpec = field(default_factory=ProtocolSpec)
+    references: tuple[ReferenceSpec, ...] = ()
+
+    def with_options(self, **options: Any) -> Study:
+        """The study with every given option in place of its key; corpus_path stands for corpus.path, and so on."""
+        given = {key: value for key, value in options.items() if value not in (None, ())}
+        own = {key: given.pop(key) for key in list(given) if key in _names(Study)}
+        study = replace(self, **own)
+        for part in ("corpus", "protocol"):
+            prefix = f"{part}_"
+            inner = {key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)}
+            study = replace(study, **{part: replace(getattr(study, part), **inner)})
+        return _checked(study, "the options")
+
+
+def read_study(path: Path) -> Study:
+    """The study of a TOML file; relative paths in it start at its folder.
+
+    Raises BadStudy for a missing or broken file, an unknown key or a value of the wrong type.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise BadStudy(
+            f"There is no study file {path}: give the path of a TOML file that says what to measure."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadStudy(f"Study {path} is no TOML file ({error}): mend it there.") from None
+    return parse_study({"name": path.stem, **table}, where=str(path), folder=path.parent)
+
+
+def parse_study(table: Mapping[str, Any], *, where: str, folder: Path) -> Study:
+    """The study that a TOML table says. where: what errors call the table; folder: where relative paths start."""
+    values = dict(table)
+    references = values.pop("references", {})
+    if not isinstance(references, dict) or not all(isinstance(entry, dict) for entry in references.values()):
+        raise BadStudy(f"Key references in {where} must be tables: write [references.NAME] with text or counts.")
+    parts: dict[str, Any] = {
+        "corpus": _parse(CorpusSpec, values.pop("corpus", {}), f"[corpus] of {where}", folder),
+        "protocol": _parse(ProtocolSpec, values.pop("protocol", {}), f"[protocol] of {where}", folder),
+        "references": tuple(
+            _parse(ReferenceSpec, {**entry, "name": name}, f"[references.{name}] of {where}", folder)
+            for name, entry in references.items()
+        ),
+    }
+    return _checked(_parse(Study, values, where, folder, **parts), where)
+
+
+def _parse(kind: type[Any], table: Any, where: str, folder: Path, **parts: Any) -> Any:
+    if not isinstance(table, Mapping):
+        raise BadStudy(f"{where} must be a table of keys and values.")
+    known = _names(kind) - set(parts)
+    for key in table:
+        if key not in known:
+            raise BadStudy(f"Unknown key {key} in {where}: {_suggestion(key, known | set(parts))}.")
+    hints = get_type_hints(kind)
+    return kind(**{key: _value(key, value, hints[key], where, folder) for key, value in table.items()}, **parts)
+
+
+def _value(key: str, value: Any, hint: Any, where: str, folder: Path) -> Any:
+    name = str(hint)
+    if "Path" in name and isinstance(value, str):
+        path = Path(value).expanduser()
+        return path if path.is_absolute() else folder / path
+    if "tuple" in name:
+        of = int if "int" in name else str
+        if isinstance(value, list) and all(type(item) is of for item in value):
+            return tuple(value)
+        raise BadStudy(
+            f"Key {key} in {where} must be a list of {'whole numbers' if of is int else 'names'}, not {value!r}."
+        )
+    wanted = bool if "bool" in name else int if "int" in name else str
+    if type(value) is not wanted:
+        words = {bool: "true or false", int: "a whole number", str: "text"}
+        raise BadStudy(f"Key {key} in {where} must be {words[wanted]}, not {value!r}.")
+    return value
+
+
+def _checked(study: Study, where: str) -> Study:
+    _one_of("kind", study.kinds, KINDS, where)
+    _one_of("suite", [study.suite], suite_names(), where)
+    for key, part in (
+        ("corpus", study.corpus),
+        ("protocol", study.protocol),
+        *(("references", r) for r in study.references),
+    ):
+        for name, hint in get_type_hints(type(part)).items():
+            if get_origin(hint) is Literal:
+                _one_of(f"{key}.{name}", [getattr(part, name)], get_args(hint), where)
+    if study.protocol.window < 2:
+        raise BadStudy(f"Key window in {where} must be at least 2 tokens, not {study.protocol.window}.")
+    if not study.protocol.bos:
+        raise BadStudy(f"Key bos in {where} must be true: windows of kind concatenated begin with BOS.")
+    for reference in study.references:
+        if (reference.text is None) == (reference.counts is None):
+            raise BadStudy(f"Reference {reference.name} in {where} needs either text or counts, one of the two.")
+    return replace(study, steps=tuple(sorted(set(study.steps))), seeds=tuple(sorted(set(study.seeds))))
+
+
+def suite_names() -> list[str]:
+    """The suites that ship with the package."""
+    return sorted(file.stem for file in (Path(__file__).parent / "suites").glob("*.toml"))
+
+
+def _one_of(key: str, values: Iterable[str], known: Sequence[str], where: str) -> None:
+    for value in values:
+        if value not in known:
+            raise BadStudy(f"Unknown {key} {value} in {where}: {_suggestion(value, known)}.")
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    """What to write instead of an unknown word."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+
+
+def _names(kind: type[Any]) -> set[str]:
+    return {entry.name for entry in fields(kind)}

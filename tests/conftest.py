@@ -1,0 +1,138 @@
+"""Fixtures for every test: one PostgreSQL server a session, a fresh migrated database a test.
+
+The server is an embedded one in a temporary home; with DATABASE_URL set it is that server, on which databases are made.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from warehouse.cli import main
+from warehouse.conninfo import parse_url, to_url
+from warehouse.database import Database, reader_parameters
+from warehouse.embedded import EmbeddedServer
+from warehouse.migration import upgrade
+
+AS_ROOT = os.geteuid() == 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the command line left behind."""
+
+    status: int
+    output: str
+    errors: str
+
+
+@pytest.fixture(scope="session")
+def reachable_directory() -> Iterator[Path]:
+    """A short temporary directory that the server's account can enter, unlike pytest's own, which root keeps closed."""
+    directory = Path(tempfile.mkdtemp(prefix="tw-", dir="/tmp"))
+    directory.chmod(0o755 if AS_ROOT else 0o700)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_home(reachable_directory: Path) -> Iterator[Path]:
+    """WAREHOUSE_HOME of the session: no test touches the home of the user who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAREHOUSE_HOME", str(reachable_directory / "home"))
+        patch.delenv("DATABASE_READ_URL", raising=False)
+        yield reachable_directory / "home"
+
+
+@pytest.fixture(scope="session")
+def server_url(isolated_home: Path) -> Iterator[str]:
+    """URL of a database on the session's server from which others can be created."""
+    given = os.environ.get("DATABASE_URL")
+    if given:
+        yield to_url(parse_url(given))
+        return
+    server = EmbeddedServer(isolated_home)
+    server.start()
+    yield server.url(dbname="postgres")
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    """Name of a migrated database to clone; nobody may be connected to it."""
+    name = f"template_{uuid.uuid4().hex[:12]}"
+    _administer(server_url, "create database {} encoding 'UTF8' template template0", name)
+    upgrade(database_at(server_url, name))
+    yield name
+    _administer(server_url, "drop database {} with (force)", name)
+
+
+@pytest.fixture
+def database(server_url: str, template: str) -> Iterator[Database]:
+    """A fresh database with the current schema and no rows but the constants; dropped after the test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _administer(server_url, "create database {} template {}", name, template)
+    yield database_at(server_url, name)
+    _administer(server_url, "drop database {} with (force)", name)
+
+
+@pytest.fixture
+def empty_database(server_url: str) -> Iterator[Database]:
+    """A fresh database without any schema of ours; dropped after the test."""
+    name = f"empty_{uuid.uuid4().hex[:12]}"
+    _administer(server_url, "create database {} encoding 'UTF8' template template0", name)
+    yield database_at(server_url, name)
+    _administer(server_url, "drop database {} with (force)", name)
+
+
+@pytest.fixture
+def named_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """The fresh database, named by the environment as a user would, so that commands open it."""
+    monkeypatch.setenv("DATABASE_URL", database.owner_url)
+    monkeypatch.setenv("DATABASE_READ_URL", database.reader_url)
+    return database
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run `warehouse` with arguments in this process."""
+
+    def run(*arguments: str) -> Outcome:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            main(list(arguments))
+        output, errors = capfd.readouterr()
+        return Outcome(int(ending.value.code or 0), output, errors)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data that are not part of the project: WAREHOUSE_TEST_DATA, else ../shared/data beside the project."""
+    given = os.environ.get("WAREHOUSE_TEST_DATA")
+    directory = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not directory.is_dir():
+        pytest.skip(f"there is no {directory}; WAREHOUSE_TEST_DATA names the folder of test data")
+    return directory
+
+
+def database_at(server_url: str, name: str) -> Database:
+    """The database `name` on the server of a URL, as its owner and its reader."""
+    owner = parse_url(server_url) | {"dbname": name}
+    embedded = not os.environ.get("DATABASE_URL")
+    return Database(to_url(owner), to_url(reader_parameters(owner)), embedded)
+
+
+def _administer(server_url: str, statement: str, *names: str) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))

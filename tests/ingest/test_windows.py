@@ -1,0 +1,81 @@
+"""Windows: every target once, each with the context METHODS §1 says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.windows import InvalidWindow, Window, context_lengths, windows
+
+sizes = st.tuples(st.integers(1, 80), st.integers(1, 24)).flatmap(
+    lambda size: st.tuples(st.just(size[0]), st.just(size[1]), st.integers(1, size[1]))
+)
+
+
+def slid(n_targets: int, window: int, stride: int) -> dict[int, int]:
+    """Context length of each 1-based target, found by sliding a window and scoring what was not yet scored."""
+    contexts: dict[int, int] = {}
+    left = 0
+    while len(contexts) < n_targets:
+        for position in range(left, min(left + window, n_targets)):
+            contexts.setdefault(position + 1, position - left + 1)
+        left += stride
+    return contexts
+
+
+@given(sizes)
+def test_windows_give_each_target_the_context_that_sliding_by_hand_gives(size: tuple[int, int, int]) -> None:
+    n_targets, window, stride = size
+    seen: dict[int, int] = {}
+    for part in windows(n_targets, window, stride):
+        for target in range(part.first_target, part.end_target):
+            assert target not in seen
+            seen[target] = target - part.input_start + 1
+    assert {target + 1: context for target, context in seen.items()} == slid(n_targets, window, stride)
+    assert context_lengths(n_targets, window, stride).tolist() == [seen[target] for target in range(n_targets)]
+
+
+@given(sizes)
+def test_all_windows_but_the_last_are_full_and_start_at_multiples_of_the_stride(size: tuple[int, int, int]) -> None:
+    n_targets, window, stride = size
+    parts = windows(n_targets, window, stride)
+    assert [part.input_start for part in parts] == [i * stride for i in range(len(parts))]
+    assert all(part.n_inputs == window for part in parts[:-1])
+    assert parts[-1].n_inputs <= window
+    assert parts[-1].input_end == n_targets
+
+
+def test_a_window_of_2048_gives_the_contexts_of_the_published_study() -> None:
+    contexts = context_lengths(4662, 2048)
+    t = np.arange(1, 4663)
+    assert contexts.dtype == np.int32
+    assert contexts.tolist() == np.where(t <= 2048, t, (t - 1) % 1024 + 1025).tolist()
+    assert contexts[[0, 2047, 2048, 3071, 3072]].tolist() == [1, 2048, 1025, 2048, 1025]
+
+
+def test_a_later_window_contributes_only_what_follows_its_overlap() -> None:
+    assert windows(10, 4, 2) == [
+        Window(0, 4, 0, 4),
+        Window(2, 6, 4, 6),
+        Window(4, 8, 6, 8),
+        Window(6, 10, 8, 10),
+    ]
+    assert windows(9, 4)[-1] == Window(6, 9, 8, 9)
+    assert windows(9, 4)[-1].kept_rows == slice(2, 3)
+
+
+def test_a_short_sequence_is_one_window() -> None:
+    assert windows(3, 2048) == [Window(0, 3, 0, 3)]
+
+
+@pytest.mark.parametrize(("window", "stride"), [(4, 5), (4, 0), (0, None), (4, -1)])
+def test_a_stride_that_would_skip_tokens_is_refused(window: int, stride: int | None) -> None:
+    with pytest.raises(InvalidWindow, match="leaves tokens unscored"):
+        windows(10, window, stride)
+
+
+def test_an_empty_sequence_is_refused() -> None:
+    with pytest.raises(InvalidWindow, match="no token to predict"):
+        windows(0, 4)
