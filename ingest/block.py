@@ -84,6 +84,7 @@ class BlockRun:
     def __init__(self, study: Study, setting: Setting, block: Block, tools: Tools) -> None:
         self._study, self._setting, self._block, self._tools = study, setting, block, tools
         self._outcome = Outcome()
+        self._values = CorpusValues(setting.corpus_id)
         self._resident: dict[Cell, _Resident] = {}
         self._seen: set[Cell] = set()
         self._to_read, self._to_score = block.to_read(), block.to_score()
@@ -243,10 +244,9 @@ class BlockRun:
         pairs: list[tuple[Cell, Cell]],
         measured: Measurement,
     ) -> None:
-        values = CorpusValues(connection, self._setting.corpus_id)
         index = {cell: number for number, cell in enumerate(order)}
         for cell in scored:
-            load_evaluation(connection, self._evaluation(cell, index[cell], measured), values)
+            load_evaluation(connection, self._evaluation(cell, index[cell], measured), self._values)
         known = {}
         for p, q in pairs:
             pair = self._pair(p, q, measured.kl[index[p], index[q]])
@@ -261,7 +261,7 @@ class BlockRun:
         for comparison_id, contrast in self._block.contrasts.items():
             if written & set(contrast.pairs):
                 here = {seeds: entropy for (step, seeds), entropy in mixtures.items() if step == contrast.step}
-                derive(connection, comparison_id, values, known=known, mixtures=here)
+                derive(connection, comparison_id, self._values, known=known, mixtures=here)
 
     def _evaluation(self, cell: Cell, number: int, measured: Measurement) -> Evaluation:
         held = self._resident[cell]

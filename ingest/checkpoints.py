@@ -63,19 +63,31 @@ def _location(path: Path) -> CheckpointLocation | None:
     return CheckpointLocation(path.parents[1].name, int(seed[1]), int(step[1]), path) if seed and step else None
 
 
+@dataclass(frozen=True)
+class _Module:
+    """A built module, the checkpoints it fits, and where their tensors go (None: not known for sure)."""
+
+    model: torch.nn.Module
+    architecture_key: str
+    stored_names: frozenset[str]
+    names: dict[str, str] | None
+
+    def fits(self, weights: Weights) -> bool:
+        """Whether a checkpoint has the config and the tensor names that the module was built for."""
+        return self.architecture_key == weights.architecture_key and self.stored_names == weights.tensors.keys()
+
+
 class CheckpointReader:
     """Loads checkpoints in float32, building a module once per architecture and copying later weights into it.
 
     The names in the files may differ from those of the module (GPT-NeoX stores `embed_out` for `lm_head`). The first
     checkpoint of an architecture is loaded by transformers; a name is then trusted only where the contents agree, and
-    where they leave doubt the next checkpoint goes through transformers as well.
+    where they leave doubt, or other names appear, the next checkpoint goes through transformers as well.
     """
 
     def __init__(self, device: str = "cpu", attention: Attention = "sdpa") -> None:
         self._device, self._attention = torch.device(device), attention
-        self._key: str | None = None
-        self._model: torch.nn.Module | None = None
-        self._names: dict[str, str] | None = None
+        self._module: _Module | None = None
 
     def load(self, checkpoint: Path | Weights) -> LoadedCheckpoint:
         """The checkpoint in a folder, or one already read, as a module on the reader's device.
@@ -84,14 +96,19 @@ class CheckpointReader:
         or shapes are not the architecture's, UnsupportedArchitecture where it is no causal language model.
         """
         weights = read_weights(checkpoint) if isinstance(checkpoint, Path) else checkpoint
-        if self._model is None or self._names is None or weights.architecture_key != self._key:
-            # Forget the old module first: memory for two is not a given, and a failed load must not leave a stale one.
-            self._model = self._names = self._key = None
-            self._model = build(weights, self._attention).to(self._device)
-            self._names, self._key = match_names(weights.tensors, self._model), weights.architecture_key
+        module = self._module
+        if module is not None and module.names is not None and module.fits(weights):
+            fill(module.model, weights, module.names)
         else:
-            fill(self._model, weights, self._names)
-        return LoadedCheckpoint(self._model, weights.sha256, architecture_facts(self._model))
+            # Forget the old module first: memory for two is not a given.
+            self._module = module = None
+            self._module = module = self._build(weights)
+        return LoadedCheckpoint(module.model, weights.sha256, architecture_facts(module.model))
+
+    def _build(self, weights: Weights) -> _Module:
+        model = build(weights, self._attention).to(self._device)
+        names = match_names(weights.tensors, model)
+        return _Module(model, weights.architecture_key, frozenset(weights.tensors), names)
 
 
 def build(weights: Weights, attention: Attention) -> torch.nn.Module:
@@ -173,8 +190,6 @@ def fill(model: torch.nn.Module, weights: Weights, names: Mapping[str, str]) -> 
     """
     state = model.state_dict()
     stored = weights.tensors
-    if missing := names.keys() - stored.keys():
-        _refuse(weights.path, "lacks", missing)
     if wrong := [name for name, target in names.items() if stored[name].shape != state[target].shape]:
         _refuse(weights.path, "has other shapes for", wrong)
     if untied := _untied(stored, state, names):

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ingest.alignment import UNPAINTED, commonest_paint, first_tokens_with, last_tokens_with, paint
 from ingest.corpus import Corpus
-from ingest.tagging import UNKNOWN, Words, find_words, tag_tokens
+from ingest.tagging import UNKNOWN, Words, find_words, require_tagger_data, tag_tokens
 from warehouse.errors import WarehouseError
+from warehouse.layer import TOTAL, Category, Layer
 
 NO_VALUE = -1
 SURPRISAL_EDGES = (0.0, 1.0, 2.0, 4.0, 8.0)  # nats; the last bin is open (Fehlauer et al. 2025)
@@ -33,45 +34,9 @@ class MisfitLayer(WarehouseError):
     """Values for a layer do not fit the tokens they are for."""
 
 
-@dataclass(frozen=True)
-class Category:
-    """A value that tokens of a layer may have.
-
-    number: the value as a number, if it is one. lower, upper: the bounds of a bin, the lower one included and the upper
-    one not; an open bin has no upper.
-    """
-
-    value: str
-    number: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """A named annotation of T tokens.
-
-    categories: k values, each had by a token. codes: [T] int32, an index into categories, -1 for no value.
-    numbers: [T] float32, NaN for none, or None for a layer without numbers. source: what the values come from.
-    """
-
-    name: str
-    kind: Literal["categorical", "numeric"]
-    categories: tuple[Category, ...]
-    codes: NDArray[np.int32] = field(repr=False)
-    numbers: NDArray[np.float32] | None = field(repr=False)
-    source: str
-    description: str
-
-    def values(self) -> list[str | None]:
-        """[T] the value of each token, None for no value."""
-        texts = [*(category.value for category in self.categories), None]
-        return [texts[code] for code in self.codes.tolist()]
-
-
 def everything(n_tokens: int) -> Layer:
     """The layer `all`, in which every token has the same value."""
-    return _layer("all", [Category("all")], np.zeros(n_tokens, np.int32), "constant", "every token")
+    return _layer(TOTAL, [Category(TOTAL)], np.zeros(n_tokens, np.int32), "constant", "every token")
 
 
 def document(corpus: Corpus) -> Layer:
@@ -146,8 +111,9 @@ def word_end(corpus: Corpus, words: Words | None = None) -> Layer:
 
 def pos(corpus: Corpus, words: Words | None = None, *, download: bool = False) -> Layer:
     """The Penn part-of-speech tag of each token, UNK last; see `tagging.tag_tokens`. Raises MissingTaggerData."""
+    require_tagger_data(download=download)  # before the words are found, which may need what is fetched
     words = words or find_words(corpus.text)
-    tags = tag_tokens(corpus, words, download=download)
+    tags = tag_tokens(corpus, words)
     names = sorted(set(tags), key=lambda tag: (tag == UNKNOWN, tag))
     index = {name: i for i, name in enumerate(names)}
     codes = np.array([index[tag] for tag in tags], np.int32)

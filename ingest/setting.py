@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 from sqlalchemy import Connection
 
@@ -195,18 +196,18 @@ def wanted_layers(study: Study) -> tuple[str, ...]:
 
 def _makers(corpus: Corpus, vocabulary: Vocabulary, references: list[Reference]) -> dict[str, Callable[[], Layer]]:
     """How each layer of a text is made, in the order in which they are listed."""
-    words = find_words(corpus.text)
+    words = cache(lambda: find_words(corpus.text))
     counted = next((r for r in references if r.name == "unigram"), None) or next(iter(references), None)
     counts = counted or reference_from_ids(corpus.name, corpus.ids, vocabulary.length, source=f"corpus {corpus.name}")
     return {
         TOTAL: lambda: layers.everything(corpus.n_tokens),
         "document": lambda: layers.document(corpus),
         "word_class": lambda: layers.word_class(corpus),
-        "word_start": lambda: layers.word_start(corpus, words),
-        "word_end": lambda: layers.word_end(corpus, words),
+        "word_start": lambda: layers.word_start(corpus, words()),
+        "word_end": lambda: layers.word_end(corpus, words()),
         "frequency": lambda: layers.frequency(corpus.ids, counts.counts, source=counts.source),
-        "pos": lambda: layers.pos(corpus, words, download=True),
-        "pos.context": lambda: layers.context_of(layers.pos(corpus, words, download=True)),
+        "pos": lambda: layers.pos(corpus, words(), download=True),
+        "pos.context": lambda: layers.context_of(layers.pos(corpus, words(), download=True)),
     }
 
 

@@ -101,7 +101,7 @@ def tag_tokens(corpus: Corpus, words: Words | None = None, *, download: bool = F
     words: `find_words` of the corpus' text, if at hand. download: fetch NLTK's data if it is missing. Raises
     MissingTaggerData.
     """
-    _require(download=download)
+    require_tagger_data(download=download)
     from nltk import pos_tag
 
     words = words or find_words(corpus.text)
@@ -124,8 +124,8 @@ def _plain_sentences(text: str) -> list[str]:
     return [text[start:end] for start, end in pairwise(ends)]
 
 
-def _require(*, download: bool) -> None:
-    """Make sure that NLTK finds the data it tags with."""
+def require_tagger_data(*, download: bool) -> None:
+    """Make sure that NLTK finds the data it tags with; download: fetch it if not. Raises MissingTaggerData."""
     import nltk
 
     _look_where_the_environment_says()

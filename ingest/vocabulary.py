@@ -211,14 +211,20 @@ def _settings(folder: Path) -> dict[str, Any]:
 def _named_id(
     tokenizer: Tokenizer, settings: Mapping[str, Any], which: str, usual: tuple[str, ...], special: list[str]
 ) -> int | None:
-    """The id of the BOS or EOS token: by name, by number, or by what such tokens are usually called."""
+    """The id of the BOS or EOS token: as configured by name, as such tokens are usually called, or by number.
+
+    The number comes last and must be a special token's, for it is the model's, whose configuration class has defaults
+    that fit other tokenizers.
+    """
     if f"{which}_token" in settings:
         token = settings[f"{which}_token"]
         return None if token is None else _id_of(tokenizer, token["content"] if isinstance(token, dict) else token)
+    named = [tokenizer.token_to_id(name) for name in usual if name in special]
     number = settings.get(f"{which}_token_id")
-    if number is not None:
-        return int(number[0] if isinstance(number, list) else number)
-    return next((tokenizer.token_to_id(name) for name in usual if name in special), None)
+    numbered = [
+        i for i in (number if isinstance(number, list) else [number]) if i in map(tokenizer.token_to_id, special)
+    ]
+    return next((int(i) for i in [*named, *numbered] if i is not None), None)
 
 
 def _id_of(tokenizer: Tokenizer, token: str) -> int:

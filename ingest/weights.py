@@ -58,9 +58,10 @@ def read_weights(path: Path) -> Weights:
 
     Raises MissingCheckpoint, UnsafeWeights or CorruptCheckpoint.
     """
+    files = weight_files(path)
     config = read_json(path / "config.json")
     tensors: dict[str, Tensor] = {}
-    for file in weight_files(path):
+    for file in files:
         tensors.update(_read_tensors(file))
     return Weights(path, config, tensors, hash_tensors(tensors))
 

@@ -50,7 +50,7 @@ def load_layer(
         drop_layer(connection, corpus_id, layer.name, model_id=model_id)
     layer_id = _write_layer(connection, corpus_id, corpus["first_token_id"], layer, model_id)
     if len(layer.categories) <= SUMMARISED_VALUES:
-        values = CorpusValues(connection, corpus_id)
+        values = CorpusValues(corpus_id)
         codes = Values(layer_id, layer.codes, len(layer.categories))
         evaluations.summarise_layer(connection, codes, model_id, values)
         comparisons.summarise_layer(connection, codes, model_id, values)

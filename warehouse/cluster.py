@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,9 +78,10 @@ class Cluster:
             return None
 
 
-def create_data(cluster: Cluster, binaries: Binaries, account: Account) -> None:
+def create_data(cluster: Cluster, binaries: Binaries, account: Account, settings: Mapping[str, str]) -> None:
     """Run initdb and write the settings. The data directory appears complete or not at all.
 
+    settings: in place of, or beside, those chosen for this machine.
     Raises InitFailed with what initdb said.
     """
     unfinished = cluster.base / "data.unfinished"
@@ -93,12 +95,13 @@ def create_data(cluster: Cluster, binaries: Binaries, account: Account) -> None:
             *("-D", unfinished, "-U", OWNER, "--encoding=UTF8"),
             *locale,
             *("--auth-local=peer", "--auth-host=scram-sha-256"),
+            *(["--no-sync"] if settings.get("fsync") == "off" else []),
         ]
     )
     if result.returncode:
         reason = " ".join(result.stdout.strip().splitlines()[-3:])
         raise InitFailed(f"The embedded database could not be created in {cluster.base}: {reason}")
-    _write(cluster.configuration, _configuration_text(cluster))
+    _write(cluster.configuration, _configuration_text(cluster, settings))
     unfinished.rename(cluster.data)
 
 
@@ -143,11 +146,11 @@ def available_memory() -> int:
     return memory
 
 
-def _configuration_text(cluster: Cluster) -> str:
+def _configuration_text(cluster: Cluster, given: Mapping[str, str]) -> str:
     free = shutil.disk_usage(cluster.base).free
     # Where there is no /dev/shm, PostgreSQL's POSIX shared memory has no limit to look up.
     shared = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else GIGABYTE
-    settings = server_settings(available_memory(), free, shared)
+    settings = server_settings(available_memory(), free, shared) | dict(given)
     lines = [f"{name} = {value}\n" for name, value in settings.items()]
     return "".join(["# Written once; edit freely, then restart the server.\n", *lines])
 

@@ -136,7 +136,7 @@ def derive(
         copy_chunks(
             connection, schema.convergence_chunk, {"comparison_id": comparison_id}, comparison.first_token_id, columns
         )
-        layers = values.current(connection, comparison.model_id)
+        layers = values.layers(connection, comparison.model_id)
         _write_summaries(connection, comparison_id, mean, kl, seeds, layers, values)
 
 
@@ -238,10 +238,11 @@ def _write_summaries(
     layers: Sequence[Values],
     values: CorpusValues,
 ) -> None:
+    clusters = values.clusters(connection)
     rows = [
         {"comparison_id": comparison_id, **row}
         for layer in layers
-        for row in convergence_rows(mean, kl, seeds, layer, values.clusters)
+        for row in convergence_rows(mean, kl, seeds, layer, clusters)
     ]
     if rows:
         connection.execute(insert(schema.convergence_summary), rows)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import IO
 
 import psycopg
 from psycopg import pq, sql
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from warehouse.account import Account, server_account
@@ -28,14 +29,14 @@ from warehouse.conninfo import to_url
 from warehouse.errors import RunFailed
 from warehouse.filelock import Notice, open_lock, try_lock
 from warehouse.home import ensure_home, make_directory
-from warehouse.postmaster import PORT, SOCKET_NAME, Postmaster, orphans, read_postmaster
+from warehouse.postmaster import Postmaster, orphans, read_postmaster
+from warehouse.sockets import PORT, UnsafeSocket, make_socket_directory, remove_sockets, require_closed
 
 logger = logging.getLogger(__name__)
 
 DATABASE = "warehouse"
-LONGEST_SOCKET = 100  # bytes; the systems allow 103 to 107
 PATIENCE = 10.0  # seconds for the remains of a killed server to go away
-SILENCE = 60.0  # seconds that a living server may take before it answers at all
+SILENCE = 60.0  # seconds that a server which is up may leave a connection unanswered
 STOP_LIMIT = 300.0  # seconds
 
 
@@ -63,11 +64,17 @@ class ServerStatus:
 class EmbeddedServer:
     """The server whose state lies under a home directory."""
 
-    def __init__(self, home: Path, *, say: Callable[[str], None] = logger.info) -> None:
-        """home: the warehouse's folder; say: takes a sentence for the user when something takes long."""
+    def __init__(
+        self, home: Path, *, say: Callable[[str], None] = logger.info, settings: Mapping[str, str] | None = None
+    ) -> None:
+        """home: the warehouse's folder; say: takes a sentence for the user when something takes long.
+
+        settings: PostgreSQL settings to write when the server is created, beside those chosen for this machine.
+        """
         self._home = home
         self._cluster = Cluster(home / "postgres")
         self._say = say
+        self._settings = dict(settings or {})
 
     @property
     def data_directory(self) -> Path:
@@ -127,13 +134,13 @@ class EmbeddedServer:
     def url(self, role: str = OWNER, dbname: str = DATABASE) -> str:
         """The libpq URL of a database of the running server, for the owner or another role.
 
-        Raises ServerNotRunning, and ServerFailed where the socket's directory is not the server's alone.
+        Raises ServerNotRunning, and UnsafeSocket where others may enter the socket's directory.
         """
-        server_account(self._cluster.data)
+        account = server_account(self._cluster.data)
         postmaster = read_postmaster(self._cluster.data)
         if not postmaster or not postmaster.socket_directory:
             raise ServerNotRunning("The embedded server is not running; start it with `warehouse db start`.")
-        self._check_owner(postmaster.socket_directory)
+        require_closed(postmaster.socket_directory, account)
         parameters = {"user": role, "dbname": dbname, "host": str(postmaster.socket_directory), "port": str(PORT)}
         return to_url(parameters)
 
@@ -143,7 +150,7 @@ class EmbeddedServer:
         """The test of life: a real connection to the database."""
         try:
             psycopg.connect(self.url(), connect_timeout=5).close()
-        except (ServerNotRunning, ServerFailed, psycopg.OperationalError):
+        except (ServerNotRunning, UnsafeSocket, psycopg.OperationalError):
             return False
         return True
 
@@ -154,8 +161,8 @@ class EmbeddedServer:
     def _ping(self, postmaster: Postmaster) -> pq.Ping:
         if not postmaster.socket_directory:
             return pq.Ping.NO_RESPONSE
-        address = f"host='{_quoted(postmaster.socket_directory)}' port={PORT} connect_timeout=5 dbname=postgres"
-        return pq.Ping(pq.PGconn.ping(address.encode(errors="surrogateescape")))
+        address: dict[str, str | int] = {"host": str(postmaster.socket_directory), "port": PORT, "user": OWNER, "dbname": "postgres"}
+        return pq.Ping(pq.PGconn.ping(make_conninfo("", **address, connect_timeout=5).encode()))
 
     def _await_running(self) -> bool:
         """True once the server takes connections; False when there is none. Waits while it starts up or shuts down."""
@@ -169,10 +176,16 @@ class EmbeddedServer:
                 return True
             if answer == pq.Ping.REJECT:
                 last_answer = time.monotonic()
-            # Without its socket, cleared away with other temporary files, a server cannot be reached again.
-            if time.monotonic() - last_answer > (SILENCE if postmaster.has_socket else PATIENCE):
-                self._say(f"PostgreSQL (process {postmaster.pid}) does not answer on its socket; restarting it.")
+            silence = time.monotonic() - last_answer
+            # A socket that was cleared away, like other temporary files, does not come back.
+            if postmaster.ready and not postmaster.has_socket and silence > PATIENCE:
+                self._say(f"The socket of PostgreSQL (process {postmaster.pid}) is gone; restarting it.")
                 self._end(postmaster)
+            elif postmaster.ready and silence > SILENCE:
+                raise ServerFailed(
+                    f"PostgreSQL (process {postmaster.pid}) has not answered for {SILENCE:.0f} seconds; "
+                    f"see {self._cluster.log}, or stop it with `warehouse db stop`."
+                )
             notice.wait(0.05)
         return False
 
@@ -196,13 +209,16 @@ class EmbeddedServer:
         cluster = self._cluster
         binaries = reachable_binaries(find_binaries(cluster.major), account, self._home / "binaries")
         if cluster.major is None:
-            create_data(cluster, binaries, account)
+            create_data(cluster, binaries, account, self._settings)
         write_access_rules(cluster)
+        _put_aside_if_big(cluster.log)
         deadline = time.monotonic() + PATIENCE
+        before = cluster.log.stat().st_size if cluster.log.exists() else 0
         while not self._try_launch(account, binaries):
+            said = _last_words(cluster.log, before)
             # The remains of a killed server still hold its shared memory for a moment.
-            if time.monotonic() > deadline or "shared memory" not in _last_words(cluster.log):
-                raise ServerFailed(f"PostgreSQL did not start: {_last_words(cluster.log)} The log is {cluster.log}.")
+            if time.monotonic() > deadline or "shared memory" not in said:
+                raise ServerFailed(f"PostgreSQL did not start: {said} The log is {cluster.log}.")
             time.sleep(0.5)
 
     def _try_launch(self, account: Account, binaries: Binaries) -> bool:
@@ -214,11 +230,11 @@ class EmbeddedServer:
                 "config_file": self._cluster.configuration,
                 "hba_file": self._cluster.host_rules,
                 "ident_file": self._cluster.user_map,
-                "unix_socket_directories": self._make_socket_directory(account),
+                "unix_socket_directories": f'"{make_socket_directory(self._cluster.base, account)}"',
                 "port": PORT,
             }
             settings = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in options.items())
-            with _open_log(self._cluster.log) as log:
+            with self._cluster.log.open("ab") as log:
                 account.run(
                     [binaries.program("pg_ctl"), "start", "-W", "-s", "-D", self._cluster.data, "-o", settings],
                     output=log,
@@ -256,42 +272,7 @@ class EmbeddedServer:
         postmaster = read_postmaster(self._cluster.data)
         (self._cluster.data / "postmaster.pid").unlink(missing_ok=True)
         if postmaster and postmaster.socket_directory:
-            self._remove_sockets(postmaster.socket_directory)
-
-    def _make_socket_directory(self, account: Account) -> Path:
-        """A directory for the socket, 0700, the server's: beside the data, or in /tmp where that path is too long."""
-        beside = self._cluster.base / "run"
-        if len(os.fsencode(beside / SOCKET_NAME)) > LONGEST_SOCKET:
-            directory = Path(tempfile.mkdtemp(prefix="token-warehouse-", dir="/tmp"))
-            account.own(directory)
-            return directory
-        if make_directory(beside, 0o700):
-            account.own(beside)
-        self._check_owner(beside)
-        self._remove_sockets(beside)
-        return beside
-
-    def _remove_sockets(self, directory: Path) -> None:
-        with suppress(OSError):
-            for name in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
-                (directory / name).unlink(missing_ok=True)
-            if directory.parent == Path("/tmp"):
-                directory.rmdir()
-
-    def _check_owner(self, directory: Path) -> None:
-        """Raise ServerFailed unless a socket's directory belongs to the server's account, closed to all others."""
-        try:
-            found = directory.lstat()
-        except FileNotFoundError:
-            raise ServerFailed(
-                f"The server's socket directory {directory} is gone; run `warehouse db start`."
-            ) from None
-        owner = server_account(self._cluster.data).uid
-        if found.st_uid != owner or found.st_mode & 0o170077 != 0o040000:
-            raise ServerFailed(
-                f"The socket directory {directory} is not a directory of the server's account alone (owner {owner}, "
-                "mode 0700); remove it and run the command again."
-            )
+            remove_sockets(postmaster.socket_directory)
 
     def _create_database(self) -> None:
         with self._maintenance_connection() as connection:
@@ -316,22 +297,18 @@ class EmbeddedServer:
                 )
             notice.wait(0.02)
         if postmaster.socket_directory:
-            self._remove_sockets(postmaster.socket_directory)
+            remove_sockets(postmaster.socket_directory)
 
 
-def _open_log(path: Path) -> IO[bytes]:
-    """Open the log for appending; one that has grown over 10 MB is put aside first."""
-    if path.exists() and path.stat().st_size > 10_000_000:
-        path.replace(path.with_suffix(".old.log"))
-    return path.open("ab")
+def _put_aside_if_big(log: Path) -> None:
+    if log.exists() and log.stat().st_size > 10_000_000:
+        log.replace(log.with_suffix(".old.log"))
 
 
-def _last_words(log: Path) -> str:
-    """The last lines of the log in which the server says why it ended."""
-    lines = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
-    telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "error", "HINT"))]
-    return " ".join((telling or lines or ["the log is empty."])[-2:])
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("\\", r"\\").replace("'", r"\'")
+def _last_words(log: Path, since: int) -> str:
+    """What the server wrote to its log after byte `since`, without the lines' prefixes."""
+    with log.open("rb") as file:
+        file.seek(since)
+        lines = file.read().decode(errors="replace").splitlines()
+    said = [re.sub(r"^[-\d]+ [:.\d]+ \w+ \[\d+\] \S*@\S* +", "", line) for line in lines[-6:]]
+    return " ".join(said) or "it wrote nothing."

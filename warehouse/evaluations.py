@@ -66,8 +66,8 @@ def load_evaluation(connection: Connection, unit: Evaluation, values: CorpusValu
     new = not ledger.complete
     if new:
         _write_scores(connection, unit, ledger)
-        layers = values.current(connection, ledger.model_id)
-        _write_summaries(connection, unit.evaluation_id, unit.scores, layers, values.clusters)
+        layers = values.layers(connection, ledger.model_id)
+        _write_summaries(connection, unit.evaluation_id, unit.scores, layers, values.clusters(connection))
     for reference_id, kl in unit.references.items():
         _write_reference(connection, unit.evaluation_id, reference_id, kl, ledger.first_token_id)
     return new
@@ -174,7 +174,7 @@ def summarise_layer(connection: Connection, layer: Values, model_id: int | None,
         query = query.where(r.model_id == model_id)
     for evaluation_id in connection.execute(query.order_by(e.evaluation_id)).scalars().all():
         scores = read_scores(connection, evaluation_id, ("surprisal", "entropy", "rank"))
-        _write_summaries(connection, evaluation_id, scores, [layer], values.clusters)
+        _write_summaries(connection, evaluation_id, scores, [layer], values.clusters(connection))
 
 
 def read_scores(connection: Connection, evaluation_id: int, columns: tuple[str, ...]) -> dict[str, NDArray[Any]]:

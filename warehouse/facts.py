@@ -25,7 +25,8 @@ _COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack("!ii", 0, 0)
 _COPY_TRAILER = struct.pack("!h", -1)
 _NULL_FIELD = struct.pack("!i", -1)
 _ARRAY_HEADER = struct.Struct("!iiiii")  # dimensions, has nulls, element type, length, lower bound
-_FLOAT4, _INT4 = 700, 23
+# Type ids of PostgreSQL, fixed for all versions.
+_FLOAT4, _INT4, _FLOAT4_ARRAY, _INT4_ARRAY = 700, 23, 1021, 1007
 
 
 def driver(connection: Connection) -> psycopg.Connection[Any]:
@@ -91,8 +92,8 @@ def read_groups(connection: Connection, query: str, parameters: Mapping[str, Any
 
 def _rows(connection: Connection, query: str, parameters: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     with driver(connection).cursor(binary=True) as cursor:
-        cursor.adapters.register_loader("float4[]", _Float4Array)
-        cursor.adapters.register_loader("int4[]", _Int4Array)
+        cursor.adapters.register_loader(_FLOAT4_ARRAY, _Float4Array)
+        cursor.adapters.register_loader(_INT4_ARRAY, _Int4Array)
         yield from cursor.execute(query, parameters)
 
 

@@ -7,9 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Only part of the socket's file name: the embedded server listens on no network address.
-PORT = 5432
-SOCKET_NAME = f".s.PGSQL.{PORT}"
+from warehouse.sockets import NAME
 
 
 @dataclass(frozen=True)
@@ -19,11 +17,12 @@ class Postmaster:
     data: Path
     pid: int
     socket_directory: Path | None
+    ready: bool
 
     @property
     def has_socket(self) -> bool:
         """Whether the file of the socket is still there."""
-        return self.socket_directory is not None and (self.socket_directory / SOCKET_NAME).exists()
+        return self.socket_directory is not None and (self.socket_directory / NAME).exists()
 
     @property
     def alive(self) -> bool:
@@ -49,17 +48,19 @@ class Postmaster:
 
 
 def read_postmaster(data: Path) -> Postmaster | None:
-    """Read `postmaster.pid`: process, data directory, start time, port, socket directory, one a line.
+    """Read `postmaster.pid`: process, data directory, start time, port, socket directory, two more, state; one a line.
 
     None where there is none, or where it is not written yet.
     """
     try:
         lines = (data / "postmaster.pid").read_text(errors="surrogateescape").splitlines()
         pid = int(lines[0])
-    except (FileNotFoundError, ValueError, IndexError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, IndexError):
         return None
     place = lines[4].strip() if len(lines) > 4 else ""
-    return Postmaster(data, pid, Path(place) if place else None)
+    return Postmaster(
+        data, pid, Path(place) if place else None, ready=[line.strip() for line in lines[7:]] == ["ready"]
+    )
 
 
 def orphans(data: Path) -> list[int]:

@@ -5,9 +5,11 @@ A worker is told what to train, one run a line, and answers with its progress. I
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -123,13 +125,7 @@ def _update(model: Any, optimiser: torch.optim.Optimizer, batch: torch.Tensor, r
 
 def save_checkpoint(model: Any, folder: Path, tokenizer_files: list[Path]) -> None:
     """Write a checkpoint in Hugging Face format: float32 safetensors, configuration, and the tokenizer beside them."""
-    import shutil
-
-    import torch
-
-    weights = {name: tensor.to(torch.float32) for name, tensor in model.state_dict().items()}
-    model.config.dtype = torch.float32
-    model.save_pretrained(folder, state_dict=weights)
+    copy.deepcopy(model).float().save_pretrained(folder)  # of a copy: training goes on in the recipe's own precision
     for file in tokenizer_files:
         shutil.copy(file, folder)
 

@@ -89,7 +89,7 @@ published as (
 -- The published phases end in a divergence and what follows it, so its first and last step are peak and trough.
 published_turns as (
     select
-        published.*,
+        *,
         max(first_step) filter (where phases_after = 1) over curves as peak_step,
         max(first_step) filter (where phases_after = 0) over curves as trough_step
     from published

@@ -54,7 +54,7 @@ with sums as (
 -- of their squares and products. The overall mean holds the value's own tokens, hence the product.
 residuals as (
     select
-        sums.*,
+        *,
         mean_kl / nullif(total_mean_kl, 0) as sigma,
         cluster_xx - 2 * mean_kl * cluster_xn + mean_kl * mean_kl * cluster_nn as vv,
         cross_xx - total_mean_kl * cross_xn - mean_kl * cross_nx + mean_kl * total_mean_kl * cross_nn as va,
@@ -64,7 +64,7 @@ residuals as (
 
 ratios as (
     select
-        residuals.*,
+        *,
         ln(nullif(sigma, 0)) as log_sigma,
         -- Rounding may leave a difference of nothing just below 0.
         case when sum_kl > 0 and enough_clusters and n_clusters > 1 then sqrt(
@@ -78,7 +78,7 @@ ratios as (
 
 scores as (
     select
-        ratios.*,
+        *,
         log_sigma / nullif(se_log_sigma, 0) as z
     from ratios
 ),
@@ -86,7 +86,7 @@ scores as (
 -- The names stand in the partitions, beside the keys that imply them, so that a filter on a name reaches the tables.
 tests as (
     select
-        scores.*,
+        *,
         analysis.student_t(z, n_clusters - 1) as p_value,
         count(log_sigma) over layer_values as n_values,
         row_number() over (layer_values order by log_sigma) as place
@@ -100,7 +100,7 @@ tests as (
 -- Benjamini and Hochberg: p times tests over rank; then, from the largest p down, never above a larger one's.
 ranks as (
     select
-        tests.*,
+        *,
         p_value * count(p_value) over layer_values
         / nullif(count(p_value) over (layer_values order by p_value), 0) as rank_value,
         avg(log_sigma) filter (where place in ((n_values + 1) / 2, (n_values + 2) / 2)) over layer_values as median
@@ -113,7 +113,7 @@ ranks as (
 
 deviations as (
     select
-        ranks.*,
+        *,
         case when p_value is not null then min(rank_value) over (layer_values order by p_value desc) end as q_value,
         row_number() over (layer_values order by abs(log_sigma - median)) as deviation_place
     from ranks
@@ -125,7 +125,7 @@ deviations as (
 
 spreads as (
     select
-        deviations.*,
+        *,
         avg(abs(log_sigma - median)) filter (
             where deviation_place in ((n_values + 1) / 2, (n_values + 2) / 2)
         ) over layer_values as median_deviation

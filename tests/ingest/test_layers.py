@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from ingest import layers
 from ingest.corpus import Corpus, load_corpus
-from ingest.layers import Layer, MisfitLayer
+from ingest.layers import MisfitLayer
 from ingest.references import load_reference
 from ingest.vocabulary import Vocabulary, load_vocabulary
 from tests.ingest import tiny_tokenizers
 from tests.ingest.tiny_tokenizers import EOS
+from warehouse.layer import Layer
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,9 @@ SPACE, PUNCTUATION, EOS_ID = torch.arange(100, 500), torch.arange(500, 530), 0
 CLASSES = VocabularyClasses(LENGTH, SPACE, PUNCTUATION, EOS_ID)
 
 
-def scored(logits: Tensor, targets: Tensor, classes: VocabularyClasses = CLASSES, width: int = LENGTH) -> dict[str, Tensor]:
+def scored(
+    logits: Tensor, targets: Tensor, classes: VocabularyClasses = CLASSES, width: int = LENGTH
+) -> dict[str, Tensor]:
     return score_tokens(logits, Distribution.of(logits[:, :width]), targets, classes)
 
 
@@ -126,7 +128,12 @@ def test_classes_may_be_given_as_masks() -> None:
 
 @pytest.mark.parametrize(
     ("space", "punctuation", "eos", "message"),
-    [([1, 2], [2, 3], 0, "disjoint"), ([0, 1], [2], 0, "disjoint"), ([10], [2], 0, "class ids"), ([-1], [2], 0, "class ids")],
+    [
+        ([1, 2], [2, 3], 0, "disjoint"),
+        ([0, 1], [2], 0, "disjoint"),
+        ([10], [2], 0, "class ids"),
+        ([-1], [2], 0, "class ids"),
+    ],
 )
 def test_classes_that_overlap_or_leave_the_vocabulary_are_refused(
     space: list[int], punctuation: list[int], eos: int, message: str

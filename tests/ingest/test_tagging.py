@@ -80,6 +80,8 @@ def test_a_rewritten_quote_does_not_jump_to_the_same_spelling_further_on():
 
 def test_a_word_the_text_does_not_have_is_nowhere_and_stops_no_later_one():
     assert located("one two", ["one", "absent", "two"]) == ["one", None, "two"]
+    assert located("one (dropped) two", ["one", "two"]) == ["one", "two"]
+    assert located(f"one {'x' * 500} two", ["one", "two"]) == ["one", None]
     assert located("", ["absent"]) == [None]
     assert located("text", []) == []
 

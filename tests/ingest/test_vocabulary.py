@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import ByteLevel
 
 from ingest.vocabulary import (
     UnknownPiece,
@@ -20,6 +21,7 @@ from ingest.vocabulary import (
     starts_with_space,
 )
 from tests.ingest import tiny_tokenizers
+from tests.ingest.tiny_tokenizers import EOS
 
 
 def test_byte_level_alphabet_has_every_byte_once():
@@ -31,14 +33,11 @@ def test_byte_level_alphabet_has_every_byte_once():
 
 
 def test_byte_level_alphabet_agrees_with_the_tokenizers_library():
-    from tokenizers.pre_tokenizers import ByteLevel
-
     assert set(byte_level_alphabet()) == set(ByteLevel.alphabet())
-    text = "".join(map(chr, range(0x80)))
-    [(pieces, _)] = [
-        ("".join(piece for piece, _ in ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)), None)
-    ]
-    assert bytes(byte_level_alphabet()[character] for character in pieces) == text.encode()
+    text = "".join(map(chr, range(0x80))) + "é日🙂"
+    pieces = ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)
+    spelled = "".join(piece for piece, _ in pieces)
+    assert bytes(byte_level_alphabet()[character] for character in spelled) == text.encode()
 
 
 def test_pieces_of_a_byte_level_vocabulary_spell_what_the_tokenizer_encodes(tmp_path: Path):
@@ -101,6 +100,23 @@ def test_display_marks_broken_utf8_and_nul_that_databases_refuse():
     assert display("é".encode()) == "é"
 
 
+def test_an_added_token_spells_itself_and_not_the_bytes_its_letters_stand_for(tmp_path: Path):
+    tokenizer = Tokenizer.from_file(str(tiny_tokenizers.byte_level(tmp_path / "tokenizer.json")))
+    tokenizer.add_tokens(["naïve"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    vocabulary = load_vocabulary(tmp_path)
+    assert vocabulary.pieces[tokenizer.token_to_id("naïve")] == "naïve".encode()
+
+
+def test_an_end_of_text_token_of_spaces_is_special_and_no_space(tmp_path: Path):
+    tiny_tokenizers.byte_level(tmp_path / "tokenizer.json")
+    tiny_tokenizers.write_json(tmp_path / "tokenizer_config.json", {"eos_token": "    "})
+    vocabulary = load_vocabulary(tmp_path)
+    assert vocabulary.eos_text == "    "
+    assert vocabulary.is_special[vocabulary.eos_id]
+    assert not vocabulary.starts_with_space[vocabulary.eos_id]
+
+
 def test_sentencepiece_marks_are_spaces_and_byte_pieces_are_bytes(tmp_path: Path):
     vocabulary = load_vocabulary(tiny_tokenizers.sentencepiece(tmp_path / "tokenizer.json"))
     index = {text: i for i, text in enumerate(vocabulary.texts)}
@@ -123,14 +139,23 @@ def test_wordpiece_prefix_is_not_part_of_the_text(tmp_path: Path):
 
 def test_the_files_beside_a_tokenizer_say_what_bos_and_eos_are(tmp_path: Path):
     tiny_tokenizers.sentencepiece(tmp_path / "tokenizer.json")
-    tiny_tokenizers.write_json(tmp_path / "config.json", {"bos_token_id": 0, "eos_token_id": [1, 2]})
-    assert (load_vocabulary(tmp_path).bos_id, load_vocabulary(tmp_path).eos_id) == (0, 1)
     settings = {"bos_token": None, "eos_token": {"content": "</s>"}}
     tiny_tokenizers.write_json(tmp_path / "tokenizer_config.json", settings)
     vocabulary = load_vocabulary(tmp_path / "tokenizer.json")
     assert vocabulary.bos_id is None
     assert vocabulary.eos_id == 2
     assert vocabulary.eos_text == "</s>"
+
+
+def test_a_models_numbers_are_heard_last_and_only_for_special_tokens(tmp_path: Path):
+    tokenizer = Tokenizer.from_file(str(tiny_tokenizers.byte_level(tmp_path / "tokenizer.json")))
+    tiny_tokenizers.write_json(tmp_path / "config.json", {"bos_token_id": 50_256, "eos_token_id": 2})
+    assert (load_vocabulary(tmp_path).bos_id, load_vocabulary(tmp_path).eos_id) == (0, 0)
+    renamed = tokenizer.to_str().replace(EOS, "<|stop|>")
+    (tmp_path / "tokenizer.json").write_text(renamed, encoding="utf-8")
+    assert (load_vocabulary(tmp_path).bos_id, load_vocabulary(tmp_path).eos_id) == (None, None)
+    tiny_tokenizers.write_json(tmp_path / "config.json", {"eos_token_id": [2, 0]})
+    assert load_vocabulary(tmp_path).eos_text == "<|stop|>"
 
 
 def test_a_tokenizer_without_end_of_text_has_no_eos(tmp_path: Path):

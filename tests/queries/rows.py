@@ -95,9 +95,7 @@ def add_layer(
         summarised=True,
     )
     for number, (value, n_tokens) in enumerate(values.items()):
-        insert(
-            connection, "annotation_category", layer_id=layer, category_id=number, value=value, n_tokens=n_tokens
-        )
+        insert(connection, "annotation_category", layer_id=layer, category_id=number, value=value, n_tokens=n_tokens)
     return layer
 
 
@@ -153,4 +151,48 @@ def add_curve(
             summary(comparison, text.total_layer, sum_kl=value)
             for comparison, value in zip(comparisons, kl, strict=True)
         ),
+    )
+
+
+def add_run(connection: Connection, model_id: int, seed: int, *, outlier: bool = False) -> int:
+    """A training run of a model."""
+    return insert(connection, "run", model_id=model_id, seed=seed, outlier=outlier)
+
+
+def add_evaluation(
+    connection: Connection, text: Text, run_id: int, step: int, *, surprisal: float, entropy: float, n: int = 10
+) -> int:
+    """A checkpoint and its complete evaluation on a text, as totals over n tokens; means are in nats."""
+    checkpoint = insert(
+        connection, "checkpoint", run_id=run_id, step=step, source="made up", revision=f"step{step}", status="ok"
+    )
+    evaluation = insert(
+        connection,
+        "evaluation",
+        checkpoint_id=checkpoint,
+        corpus_id=text.corpus_id,
+        protocol_id=text.protocol_id,
+        status="complete",
+        input_digest=f"{run_id}-{step}",
+    )
+    names = "n_correct sum_surprisal2 min_surprisal max_surprisal cluster_xx cluster_xn cluster_nn"
+    sums: dict[str, object] = {"evaluation_id": evaluation, "layer_id": text.total_layer, "category_id": 0}
+    sums |= {"clusters": 1, "n": n, "sum_surprisal": n * surprisal, "sum_entropy": n * entropy}
+    insert(connection, "score_summary", **sums, **dict.fromkeys(names.split(), 0))
+    return evaluation
+
+
+def add_reference(connection: Connection, text: Text, name: str) -> int:
+    """A reference distribution over the tokenizer of a text."""
+    return insert(
+        connection,
+        "reference_distribution",
+        name=name,
+        tokenizer_id=text.tokenizer_id,
+        total=1.0,
+        entropy=1.0,
+        smoothing="add-one",
+        source="made up",
+        sha256=name,
+        counts=[1.0],
     )

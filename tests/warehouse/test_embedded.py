@@ -19,6 +19,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.conftest import TEST_SETTINGS
 from warehouse import account, binaries, embedded
 from warehouse.account import Account, NoServerAccount, OutOfReach
 from warehouse.binaries import NoBinaries, find_binaries
@@ -26,6 +27,7 @@ from warehouse.cluster import server_settings
 from warehouse.embedded import EmbeddedServer, ServerFailed, ServerNotRunning
 from warehouse.home import HomeNotUsable, ensure_home, home
 from warehouse.postmaster import read_postmaster
+from warehouse.sockets import UnsafeSocket
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="about a server that root starts")
 only_others = pytest.mark.skipif(os.geteuid() == 0, reason="about a server that runs as the invoking user")
@@ -36,7 +38,7 @@ class Talkative(EmbeddedServer):
 
     def __init__(self, folder: Path) -> None:
         self.said: list[str] = []
-        super().__init__(folder, say=self.said.append)
+        super().__init__(folder, say=self.said.append, settings=TEST_SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,7 @@ def new_home(reachable_directory: Path) -> Path:
 def new_server(new_home: Path) -> Iterator[Talkative]:
     """A server that was never started."""
     yield from _server(new_home)
+    shutil.rmtree(new_home, ignore_errors=True)
 
 
 def _server(folder: Path) -> Iterator[Talkative]:
@@ -246,7 +249,7 @@ def test_recovery_is_waited_out_with_a_message(new_server: Talkative, new_home: 
     new_server.stop()
     # A server that looks for its log in an archive takes no connections until the archive has answered.
     with (new_home / "postgres" / "postgresql.conf").open("a") as configuration:
-        configuration.write("hot_standby = off\nrestore_command = 'sleep 2; false'\n")
+        configuration.write("hot_standby = off\nrestore_command = 'sleep 0.5; false'\n")
     signal_file = new_server.data_directory / "recovery.signal"
     signal_file.touch()
     os.chown(signal_file, new_server.data_directory.stat().st_uid, -1)
@@ -329,13 +332,13 @@ def test_a_socket_directory_open_to_others_is_refused(server: Talkative) -> None
     directory = server.status().socket_directory
     assert directory
     directory.chmod(0o755)
-    with pytest.raises(ServerFailed, match=str(directory)):
+    with pytest.raises(UnsafeSocket, match=str(directory)):
         server.url()
     directory.chmod(0o700)
 
 
 def test_a_long_home_gets_a_socket_in_a_short_directory_that_goes_away(reachable_directory: Path) -> None:
-    server = EmbeddedServer(reachable_directory / ("long" * 20))
+    server = EmbeddedServer(reachable_directory / ("long" * 20), settings=TEST_SETTINGS)
     server.start()
     directory = server.status().socket_directory
     assert directory

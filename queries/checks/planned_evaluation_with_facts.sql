@@ -1,0 +1,22 @@
+-- An evaluation that is only planned but holds scores, sums or KL to a reference: a unit is to be whole or absent.
+select
+    evaluation.evaluation_id,
+    held.what
+from warehouse.evaluation as evaluation
+inner join (
+    select distinct
+        evaluation_id,
+        'score_chunk' as what
+    from warehouse.score_chunk
+    union all
+    select distinct
+        evaluation_id,
+        'score_summary'
+    from warehouse.score_summary
+    union all
+    select distinct
+        evaluation_id,
+        'reference_evaluation'
+    from warehouse.reference_evaluation
+) as held on evaluation.evaluation_id = held.evaluation_id
+where evaluation.status = 'planned';

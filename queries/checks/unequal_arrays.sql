@@ -1,0 +1,42 @@
+-- A chunk whose arrays differ in length; the tables refuse it, so that a table has lost its constraint.
+select
+    'score_chunk' as what,
+    evaluation_id as unit_id,
+    chunk_id
+from warehouse.score_chunk
+where
+    cardinality(surprisal) <> cardinality(entropy)
+    or cardinality(surprisal) <> cardinality(rank)
+    or cardinality(surprisal) <> cardinality(top_vocab_id)
+    or cardinality(surprisal) <> cardinality(top_surprisal)
+    or cardinality(surprisal) <> cardinality(space_logmass)
+    or cardinality(surprisal) <> cardinality(punct_logmass)
+    or cardinality(surprisal) <> cardinality(eos_logmass)
+    or cardinality(surprisal) <> cardinality(pad_logmass)
+union all
+select
+    'convergence_chunk',
+    comparison_id,
+    chunk_id
+from warehouse.convergence_chunk
+where cardinality(kl) <> cardinality(mixture_entropy)
+union all
+select
+    'annotation_chunk',
+    layer_id,
+    chunk_id
+from warehouse.annotation_chunk
+where cardinality(category_ids) <> cardinality(numbers)
+union all
+select
+    'token_chunk',
+    corpus_id,
+    chunk_id
+from warehouse.token_chunk
+where
+    cardinality(vocab_ids) <> cardinality(documents)
+    or cardinality(vocab_ids) <> cardinality(positions)
+    or cardinality(vocab_ids) <> cardinality(char_starts)
+    or cardinality(vocab_ids) <> cardinality(char_ends)
+    or cardinality(vocab_ids) <> cardinality(byte_starts)
+    or cardinality(vocab_ids) <> cardinality(byte_ends);

@@ -1,0 +1,46 @@
+"""`warehouse sql`: one read-only query, to a table, CSV, JSON or Parquet."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from queries.cli.options import format_option
+
+
+@click.command()
+@click.argument("query", required=False)
+@click.option("--file", "-f", type=click.Path(path_type=Path), help="Read the query from a file.")
+@format_option
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="Write to a file instead of standard output.")
+def sql(query: str | None, file: Path | None, form: str, out: Path | None) -> None:
+    """Run one SQL QUERY, read-only; `-` reads it from standard input.
+
+    Views are listed by `warehouse views`. The query runs as a role that cannot write.
+    """
+    from queries.output import write
+    from queries.run import run
+    from warehouse.database import open_database
+
+    statement = _statement(query, file)
+    with open_database().read() as connection:
+        write(run(connection, statement), form, out)
+
+
+def _statement(query: str | None, file: Path | None) -> str:
+    if (query is None) == (file is None):
+        raise click.UsageError("Give either a query or --file; `-` reads the query from standard input.")
+    if file is not None:
+        return _read(file)
+    return sys.stdin.read() if query == "-" else str(query)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise click.UsageError(f"Cannot read {file}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{file} is not UTF-8 text.") from error

@@ -1,0 +1,309 @@
+"""Reading checkpoints: the same numbers as transformers, one module per architecture, and clear refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from ingest.architecture import UnsupportedArchitecture, VocabularyTooSmall, check_vocabulary, quiet_transformers
+from ingest.checkpoints import CheckpointLocation, CheckpointReader, WeightsMismatch, find_checkpoints, match_names
+from ingest.weights import CorruptCheckpoint, MissingCheckpoint, UnsafeWeights, read_weights
+from tests import models
+
+
+def plain(path: Path) -> dict[str, torch.Tensor]:
+    """What transformers makes of a folder, without the reader."""
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    return dict(model.state_dict())
+
+
+def assert_holds(model: torch.nn.Module, path: Path) -> None:
+    expected = plain(path)
+    actual = model.state_dict()
+    assert actual.keys() == expected.keys()
+    for name in expected:
+        assert torch.equal(actual[name], expected[name]), name
+
+
+def change_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> Path:
+    tensors = load_file(path / "model.safetensors")
+    change(tensors)
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    return path
+
+
+def change_config(path: Path, **entries: Any) -> Path:
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | entries))
+    return path
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return models.save_checkpoint(tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_checkpoints_of_one_architecture_fill_one_module_with_what_transformers_loads(
+    architecture: str, tied: bool, tmp_path: Path
+) -> None:
+    shape = models.Shape(tied=tied)
+    paths = [models.save_checkpoint(tmp_path / str(seed), architecture, seed=seed, shape=shape) for seed in range(3)]
+    reader = CheckpointReader()
+    loaded = [reader.load(paths[0])]
+    assert_holds(loaded[0].model, paths[0])
+    for path in paths[1:]:
+        loaded.append(reader.load(path))
+        assert_holds(loaded[-1].model, path)
+    assert len({id(checkpoint.model) for checkpoint in loaded}) == 1
+    assert len({checkpoint.sha256 for checkpoint in loaded}) == 3
+    assert not loaded[0].model.training
+
+
+def test_another_architecture_gets_another_module(tmp_path: Path) -> None:
+    reader = CheckpointReader()
+    for name, architecture, hidden in (("a", "gpt_neox", 16), ("b", "gpt_neox", 24), ("c", "llama", 24)):
+        path = models.save_checkpoint(tmp_path / name, architecture, shape=models.Shape(hidden=hidden))
+        assert_holds(reader.load(path).model, path)
+
+
+def test_half_precision_files_are_loaded_as_float32_the_first_and_every_later_time(tmp_path: Path) -> None:
+    reader = CheckpointReader()
+    for seed in range(2):
+        path = models.save_model(models.make_model(seed=seed).to(torch.bfloat16), tmp_path / str(seed))
+        assert read_weights(path).tensors["embed_out.weight"].dtype == torch.bfloat16
+        model = reader.load(path).model
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        assert_holds(model, path)
+
+
+def test_shards_load_and_hash_like_one_file(tmp_path: Path) -> None:
+    model = models.make_model()
+    whole = models.save_model(model, tmp_path / "whole")
+    shards = models.save_model(model, tmp_path / "shards", max_shard_size="20KB")
+    assert len(list(shards.glob("*.safetensors"))) > 1
+    assert read_weights(shards).sha256 == read_weights(whole).sha256
+    assert_holds(CheckpointReader().load(shards).model, whole)
+
+
+def test_the_hash_sees_a_value_a_name_a_shape_and_a_type_and_nothing_else(saved: Path) -> None:
+    original = read_weights(saved).sha256
+    name = "embed_out.weight"
+
+    def rename(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["renamed"] = tensors.pop(name)
+
+    changes: list[Callable[[dict[str, torch.Tensor]], Any]] = [
+        lambda tensors: tensors[name][0, 0].add_(1e-3),
+        rename,
+        lambda tensors: tensors.update({name: tensors[name].reshape(-1)}),
+        lambda tensors: tensors.update({name: tensors[name].view(torch.int32)}),
+    ]
+    content = (saved / "model.safetensors").read_bytes()
+    hashes = {original}
+    for change in changes:
+        (saved / "model.safetensors").write_bytes(content)
+        hashes.add(read_weights(change_tensors(saved, change)).sha256)
+    assert len(hashes) == 1 + len(changes)
+    (saved / "model.safetensors").write_bytes(content)
+    save_file(load_file(saved / "model.safetensors"), saved / "model.safetensors", metadata={"note": "saved again"})
+    assert read_weights(saved).sha256 == original
+
+
+def test_weights_read_ahead_load_like_their_folder(saved: Path) -> None:
+    weights = read_weights(saved)
+    loaded = CheckpointReader().load(weights)
+    assert loaded.sha256 == weights.sha256
+    assert_holds(loaded.model, saved)
+
+
+def test_an_identical_pair_of_tensors_under_foreign_names_is_not_guessed_at(tmp_path: Path) -> None:
+    def foreign(path: Path) -> Path:
+        # GPT-2 on the hub has no `transformer.` prefix, and untrained biases are all zero.
+        def rename(tensors: dict[str, torch.Tensor]) -> None:
+            for name in list(tensors):
+                tensor = tensors.pop(name)
+                tensors[name.removeprefix("transformer.")] = tensor.zero_() if name.endswith("bias") else tensor
+
+        return change_tensors(path, rename)
+
+    shape = models.Shape(tied=True)
+    paths = [foreign(models.save_checkpoint(tmp_path / str(seed), "gpt2", seed=seed, shape=shape)) for seed in range(2)]
+    reader = CheckpointReader()
+    for path in paths:
+        loaded = reader.load(path)
+        assert match_names(read_weights(path).tensors, loaded.model) is None
+        assert_holds(loaded.model, path)
+
+
+def test_facts_are_those_of_the_architecture(tmp_path: Path) -> None:
+    shape = models.Shape(hidden=8, layers=3, context=48, width=400)
+    path = models.save_checkpoint(tmp_path, "llama", shape=shape)
+    facts = CheckpointReader().load(path).facts
+    attention, mlp, norms = 4 * 8 * 8, 3 * 8 * 32, 2 * 8
+    inner = 3 * (attention + mlp + norms) + 8
+    assert facts.parameters_without_embeddings == inner
+    assert facts.parameters == inner + 2 * 400 * 8
+    assert (facts.architecture, facts.hidden_size, facts.layers) == ("LlamaForCausalLM", 8, 3)
+    assert (facts.width, facts.context_length) == (400, 48)
+
+
+def test_tied_embeddings_are_counted_once_and_position_embeddings_left_out(tmp_path: Path) -> None:
+    path = models.save_checkpoint(tmp_path, "gpt2", shape=models.Shape(hidden=8, context=48, tied=True))
+    facts = CheckpointReader().load(path).facts
+    assert facts.parameters - facts.parameters_without_embeddings == (320 + 48) * 8
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused(saved: Path) -> None:
+    facts = CheckpointReader().load(saved).facts
+    check_vocabulary(facts, 320, saved)
+    with pytest.raises(VocabularyTooSmall, match=r"321 ids .* only 320; use the tokenizer"):
+        check_vocabulary(facts, 321, saved)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("loads_before", [0, 1])
+def test_a_missing_tensor_is_refused(loads_before: int, saved: Path, tmp_path: Path) -> None:
+    reader = CheckpointReader()
+    for i in range(loads_before):
+        reader.load(models.save_checkpoint(tmp_path / str(i)))
+    change_tensors(saved, lambda tensors: tensors.pop("gpt_neox.final_layer_norm.weight"))
+    with pytest.raises(WeightsMismatch, match=r"lacks gpt_neox.final_layer_norm.weight"):
+        reader.load(saved)
+
+
+@pytest.mark.parametrize("loads_before", [0, 1])
+def test_a_tensor_of_another_shape_is_refused(loads_before: int, saved: Path, tmp_path: Path) -> None:
+    reader = CheckpointReader()
+    for i in range(loads_before):
+        reader.load(models.save_checkpoint(tmp_path / str(i)))
+    change_tensors(saved, lambda tensors: tensors.update({"gpt_neox.final_layer_norm.weight": torch.ones(17)}))
+    with pytest.raises(WeightsMismatch, match=r"has other shapes for gpt_neox.final_layer_norm.weight"):
+        reader.load(saved)
+
+
+@pytest.mark.parametrize("loads_before", [0, 1])
+def test_an_unknown_tensor_is_refused(loads_before: int, saved: Path, tmp_path: Path) -> None:
+    reader = CheckpointReader()
+    for i in range(loads_before):
+        reader.load(models.save_checkpoint(tmp_path / str(i)))
+    change_tensors(saved, lambda tensors: tensors.update({"gpt_neox.layers.2.extra.weight": torch.ones(2)}))
+    with pytest.raises(WeightsMismatch, match=r"has unknown gpt_neox.layers.2.extra.weight"):
+        reader.load(saved)
+
+
+def test_a_refused_checkpoint_does_not_spoil_the_next(saved: Path, tmp_path: Path) -> None:
+    reader = CheckpointReader()
+    good = models.save_checkpoint(tmp_path / "good", seed=1)
+    reader.load(good)
+    change_tensors(saved, lambda tensors: tensors.pop("gpt_neox.final_layer_norm.weight"))
+    with pytest.raises(WeightsMismatch):
+        reader.load(saved)
+    assert_holds(reader.load(good).model, good)
+
+
+def test_embeddings_stored_apart_in_a_tied_model_are_refused(tmp_path: Path) -> None:
+    shape = models.Shape(tied=True)
+    first, second = (models.save_checkpoint(tmp_path / str(i), "gpt2", seed=i, shape=shape) for i in range(2))
+    for path, scale in ((first, 1.0), (second, 2.0)):
+        change_tensors(path, lambda t, scale=scale: t.update({"lm_head.weight": t["transformer.wte.weight"] * scale}))
+    reader = CheckpointReader()
+    reader.load(first)
+    with pytest.raises(WeightsMismatch, match="should tie but stores different tensors for"):
+        reader.load(second)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 200, 20_000])
+def test_a_truncated_file_is_refused(kept: int, saved: Path) -> None:
+    file = saved / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(
+        CorruptCheckpoint, match=r"model.safetensors is truncated or damaged .*; fetch or save it again"
+    ):
+        CheckpointReader().load(saved)
+
+
+def test_a_missing_shard_is_refused(tmp_path: Path) -> None:
+    path = models.save_checkpoint(tmp_path, max_shard_size="20KB")
+    min(path.glob("model-*.safetensors")).unlink()
+    with pytest.raises(
+        CorruptCheckpoint, match=r"model-00001-of-.*is named in the index of its checkpoint and missing"
+    ):
+        CheckpointReader().load(path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", ""])
+def test_a_damaged_config_is_refused(content: str, saved: Path) -> None:
+    (saved / "config.json").write_text(content)
+    with pytest.raises(CorruptCheckpoint, match=r"config.json"):
+        CheckpointReader().load(saved)
+
+
+def test_pickled_weights_are_refused_with_what_to_do(saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    torch.save({}, saved / "pytorch_model.bin")
+    with pytest.raises(UnsafeWeights, match="save the model again as safetensors"):
+        CheckpointReader().load(saved)
+
+
+def test_a_folder_without_weights_or_without_config_or_no_folder_is_a_missing_checkpoint(
+    saved: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(MissingCheckpoint, match="no checkpoint folder"):
+        CheckpointReader().load(tmp_path / "step7")
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(MissingCheckpoint, match=r"holds no model.safetensors"):
+        CheckpointReader().load(saved)
+    models.save_checkpoint(saved)
+    (saved / "config.json").unlink()
+    with pytest.raises(MissingCheckpoint, match=r"config.json does not exist"):
+        CheckpointReader().load(saved)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"model_type": "no-such-model"},
+        {"model_type": "t5"},
+        {"model_type": "mine", "auto_map": {"AutoModelForCausalLM": "mine.Model", "AutoConfig": "mine.Config"}},
+    ],
+)
+def test_what_is_no_causal_language_model_of_transformers_is_refused(entries: dict[str, Any], saved: Path) -> None:
+    (saved / "mine.py").write_text("raise SystemExit('code from a checkpoint was run')")
+    change_config(saved, **entries)
+    with pytest.raises(UnsupportedArchitecture, match="no causal language model that transformers can build"):
+        CheckpointReader().load(saved)
+
+
+# Finding
+
+
+def test_checkpoints_are_found_in_order_of_model_seed_and_step_and_anything_else_is_passed_over(tmp_path: Path) -> None:
+    wanted = [("big", 0, 2), ("big", 0, 16), ("big", 10, 2), ("small", 2, 1)]
+    for model, seed, step in reversed(wanted):
+        (tmp_path / model / f"seed{seed}" / f"step{step}").mkdir(parents=True)
+    for other in ("big/seed0/step2.partial", "big/seedling/step1", "notes/step3"):
+        (tmp_path / other).mkdir(parents=True)
+    (tmp_path / "big" / "seed0" / "step99").write_text("a file")
+    assert find_checkpoints(tmp_path) == [
+        CheckpointLocation(model, seed, step, tmp_path / model / f"seed{seed}" / f"step{step}")
+        for model, seed, step in wanted
+    ]
+
+
+def test_a_missing_or_empty_root_is_refused_with_the_layout(tmp_path: Path) -> None:
+    with pytest.raises(MissingCheckpoint, match=r"no folder .*\{model\}/seed\{n\}/step\{n\}"):
+        find_checkpoints(tmp_path / "nowhere")
+    with pytest.raises(MissingCheckpoint, match=r"holds no checkpoint.*\{model\}/seed\{n\}/step\{n\}"):
+        find_checkpoints(tmp_path)
