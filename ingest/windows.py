@@ -80,5 +80,5 @@ def context_lengths(n_targets: int, window: int, stride: int | None = None) -> N
     """
     stride = checked_stride(window, stride)
     target = np.arange(n_targets)
-    later = target % stride + window - stride + 1
+    later = (target - window) % stride + window - stride + 1
     return np.where(target < window, target + 1, later).astype(np.int32)

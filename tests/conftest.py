@@ -99,6 +99,24 @@ def empty_database(server_url: str) -> Iterator[Database]:
     _administer(server_url, "drop database {} with (force)", name)
 
 
+@pytest.fixture(scope="session")
+def running_embedded_server(reachable_directory: Path) -> Iterator[EmbeddedServer]:
+    """An embedded server with a home of its own, whatever DATABASE_URL says; its database is not migrated yet."""
+    server = EmbeddedServer(reachable_directory / "embedded", settings=TEST_SETTINGS)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def embedded_server(running_embedded_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> EmbeddedServer:
+    """That server, running, as the one that commands use by default."""
+    running_embedded_server.start()
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setenv("WAREHOUSE_HOME", str(running_embedded_server.home))
+    return running_embedded_server
+
+
 @pytest.fixture
 def named_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     """The fresh database, named by the environment as a user would, so that commands open it."""

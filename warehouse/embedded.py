@@ -71,7 +71,7 @@ class EmbeddedServer:
 
         settings: PostgreSQL settings to write when the server is created, beside those chosen for this machine.
         """
-        self._home = home
+        self.home = home
         self._cluster = Cluster(home / "postgres")
         self._say = say
         self._settings = dict(settings or {})
@@ -161,7 +161,12 @@ class EmbeddedServer:
     def _ping(self, postmaster: Postmaster) -> pq.Ping:
         if not postmaster.socket_directory:
             return pq.Ping.NO_RESPONSE
-        address: dict[str, str | int] = {"host": str(postmaster.socket_directory), "port": PORT, "user": OWNER, "dbname": "postgres"}
+        address: dict[str, str | int] = {
+            "host": str(postmaster.socket_directory),
+            "port": PORT,
+            "user": OWNER,
+            "dbname": "postgres",
+        }
         return pq.Ping(pq.PGconn.ping(make_conninfo("", **address, connect_timeout=5).encode()))
 
     def _await_running(self) -> bool:
@@ -192,7 +197,7 @@ class EmbeddedServer:
     # Starting
 
     def _make_directories(self, account: Account) -> None:
-        ensure_home(self._home)
+        ensure_home(self.home)
         make_directory(self._cluster.base, 0o755 if account.foreign else 0o700)
         account.require_reach(self._cluster.base)
 
@@ -207,7 +212,7 @@ class EmbeddedServer:
 
     def _launch(self, account: Account) -> None:
         cluster = self._cluster
-        binaries = reachable_binaries(find_binaries(cluster.major), account, self._home / "binaries")
+        binaries = reachable_binaries(find_binaries(cluster.major), account, self.home / "binaries")
         if cluster.major is None:
             create_data(cluster, binaries, account, self._settings)
         write_access_rules(cluster)

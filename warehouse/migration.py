@@ -6,6 +6,7 @@ The tables' history is in the package `migrations`; the views are in `queries`.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -125,6 +126,7 @@ def upgrade(database: Database, *, set_search_path: bool | None = None) -> None:
     with _transaction(database) as connection:
         owner: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
         owner.execute("select pg_advisory_xact_lock(%s)", [LOCK])
+        owner.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
         if stored_revision(owner) not in {None, *known_revisions()}:
             require_current(State.NEWER, database)
         ensure_schemas(owner)
@@ -147,7 +149,8 @@ def alembic_config(connection: sqlalchemy.Connection | None = None) -> Config:
     """Alembic's configuration: the scripts of the installed package `migrations`, on a connection if one is given."""
     from alembic.config import Config
 
-    config = Config()
+    # Alembic's default is the stdout of the moment in which it was imported.
+    config = Config(stdout=sys.stdout)
     # Alembic's options are ConfigParser's, in which a percent sign is special.
     config.set_main_option("script_location", str(resources.files("migrations")).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

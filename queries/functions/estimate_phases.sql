@@ -2,8 +2,8 @@
 -- Takes any curve of convergence over training steps: arrays of one length, steps ascending, no NULL.
 -- Source: the estimator of docs/methods (an extension of Fehlauer et al. 2025, who drew boundaries by eye).
 create or replace function analysis.estimate_phases(
-    steps integer [],
-    convergence double precision [],
+    steps integer[],
+    convergence double precision[],
     phase_change double precision,
     phase_uniform double precision
 ) returns table (
@@ -105,7 +105,9 @@ knee as (
     from measured cross join curve cross join summit
     where measured.step > summit.step
     order by
-        summit.c + (curve.last_c - summit.c) * (measured.log_step - summit.log_step) / (curve.last_log_step - summit.log_step) - measured.c desc,
+        summit.c
+        + (curve.last_c - summit.c) * (measured.log_step - summit.log_step) / (curve.last_log_step - summit.log_step)
+        - measured.c desc,
         measured.step
     limit 1
 )
@@ -120,7 +122,7 @@ select
 from turns cross join deepest left join summit on true left join knee on true
 $$;
 
-comment on function analysis.estimate_phases(integer [], double precision [], double precision, double precision) is
+comment on function analysis.estimate_phases(integer[], double precision[], double precision, double precision) is
 'The steps where a curve of convergence (nats, at most 0) turns: last step of the uniform phase, peak, trough.
 NULL where the curve has no such turn. phase_change: least rise or fall that counts, as a share of the greatest KL;
 phase_uniform: share of the rise below which training is still uniform. One row; steps ascending';

@@ -1,6 +1,6 @@
 -- Two-sided p of Student's t with whole degrees of freedom.
--- Source: Abramowitz & Stegun 26.7.3-4. Their series for P(|T| <= t) stops at the power df - 2 of cos(theta); the
--- terms after it, carried on for ever, are exactly p. Far out they are summed instead: 1 - series would lose p to rounding.
+-- Source: Abramowitz & Stegun 26.7.3-4. Their series for P(|T| <= t) stops at the power df - 2 of cos(theta). The terms
+-- after it, carried on for ever, are exactly p: far out they are summed, since 1 - series would lose p to rounding.
 create or replace function analysis.student_t(t double precision, df integer) returns double precision
 language plpgsql immutable strict parallel safe
 as $$

@@ -1,5 +1,5 @@
 -- Where the phases of training begin and end, as published and as estimated from the measured curve.
--- Grain: one row per (definition, corpus, protocol, run_set, family, model, phase); a phase that does not occur is absent.
+-- Grain: one row per (definition, corpus, protocol, run_set, family, model, phase); what does not occur is absent.
 -- Source: Fehlauer et al. 2025 and the slides to it (boundaries drawn by eye); `estimated` is an extension.
 -- requires: estimate_phases, expected_convergence
 create or replace view analysis.phase_boundaries as
@@ -91,7 +91,10 @@ published_turns as (
     select
         *,
         max(first_step) filter (where phases_after = 1) over curves as peak_step,
-        max(first_step) filter (where phases_after = 0) over curves as trough_step
+        max(first_step) filter (where phases_after = 0) over curves as trough_step,
+        null::boolean as converges,
+        null::boolean as diverges,
+        null::boolean as reconverges
     from published
     window curves as (partition by definition, corpus, protocol, run_set, family, model)
 ),
@@ -132,9 +135,9 @@ phases as (
         published_first_step,
         published_last_step,
         steps,
-        null,
-        null,
-        null,
+        converges,
+        diverges,
+        reconverges,
         peak_step,
         trough_step
     from published_turns

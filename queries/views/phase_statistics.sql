@@ -1,6 +1,6 @@
 -- What happens in each phase of training: how convergence moves, and what the models are like on average.
 -- Grain: one row per (definition, corpus, protocol, run_set, family, model, phase), as in phase_boundaries.
--- Source: phases and references of Fehlauer et al. 2025; reconverged_fraction and divergence_reduction are an extension.
+-- Source: phases and references of Fehlauer et al. 2025; what the last phase regains is an extension.
 -- requires: expected_convergence, phase_boundaries, reference_divergence
 create or replace view analysis.phase_statistics as
 with checkpoint as (
@@ -21,16 +21,16 @@ with checkpoint as (
 -- Stacked and grouped, not joined: the planner takes a join on so many names for one of a single row.
 measured as (
     select
-        source.corpus,
-        source.protocol,
-        source.family,
-        source.model,
-        source.step,
-        ln(source.step + 1.0::double precision) / ln(2.0::double precision) as log2_step,
-        max(source.convergence) as convergence,
-        avg(source.kl_uniform) as kl_uniform,
-        avg(source.kl_unigram) as kl_unigram,
-        avg(source.cross_entropy) as cross_entropy
+        reading.corpus,
+        reading.protocol,
+        reading.family,
+        reading.model,
+        reading.step,
+        ln(reading.step + 1.0::double precision) / ln(2.0::double precision) as log2_step,
+        max(reading.convergence) as convergence,
+        avg(reading.kl_uniform) as kl_uniform,
+        avg(reading.kl_unigram) as kl_unigram,
+        avg(reading.cross_entropy) as cross_entropy
     from (
         select
             corpus,
@@ -51,24 +51,24 @@ measured as (
             family,
             model,
             step,
-            null,
+            null as convergence,
             kl_uniform,
             kl_unigram,
             cross_entropy
         from checkpoint
-    ) as source
-    group by source.corpus, source.protocol, source.family, source.model, source.step
-    having max(source.convergence) is not null
+    ) as reading
+    group by reading.corpus, reading.protocol, reading.family, reading.model, reading.step
+    having max(reading.convergence) is not null
 ),
 
 -- Phases share their boundary step: it counts for the earlier one, and the first phase has its first step as well.
 boundaries as (
     select
-        boundary.*,
+        *,
         coalesce(published_first_step, first_step) as after_step,
         position = min(position) over curve as is_first,
         position = max(position) over curve as is_last
-    from analysis.phase_boundaries as boundary
+    from analysis.phase_boundaries
     window curve as (partition by definition, corpus, protocol, run_set, family, model)
 ),
 
@@ -139,8 +139,9 @@ select
     mean_kl_uniform,
     mean_kl_unigram,
     mean_cross_entropy,
-    case when is_last and peak_convergence > trough_convergence
-        then (end_convergence - trough_convergence) / (peak_convergence - trough_convergence)
+    case
+        when is_last and peak_convergence > trough_convergence
+            then (end_convergence - trough_convergence) / (peak_convergence - trough_convergence)
     end as reconverged_fraction,
     case when is_last then 1 - end_convergence / nullif(trough_convergence, 0) end as divergence_reduction
 from phases;

@@ -155,8 +155,9 @@ select
     spreads.z,
     spreads.p_value,
     spreads.q_value,
-    case when spreads.n_values >= settings.robust_min_values
-        then 0.6745 * (spreads.log_sigma - spreads.median) / nullif(spreads.median_deviation, 0)
+    case
+        when spreads.n_values >= settings.robust_min_values
+            then 0.6745 * (spreads.log_sigma - spreads.median) / nullif(spreads.median_deviation, 0)
     end as robust_score,
     spreads.n_clusters,
     case when spreads.se_log_sigma is not null then spreads.n_clusters - 1 end as df,

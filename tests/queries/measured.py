@@ -284,7 +284,7 @@ def load_evaluation(
         "punct_logmass": blank(np.log(masses[1])),
         "eos_logmass": blank(np.log(masses[2])),
     }
-    held.references[member] = blank(random.gamma(1.0, 1.0, n))
+    held.references[member] = random.gamma(1.0, 1.0, n).astype(np.float32)
     unit = evaluations.Evaluation(
         evaluation_id=evaluation_id,
         input_digest=f"digest of {member}",
@@ -349,6 +349,8 @@ def load_pair(
     if unmeasured:
         kl[::97] = np.nan
     held.kl[pair] = kl
-    unit = comparisons.Pair(ids[pair[0]], ids[pair[1]], held.environment_id, kl, float(np.nanmean(kl, dtype=np.float64)), 0.9, 0.5)
+    unit = comparisons.Pair(
+        ids[pair[0]], ids[pair[1]], held.environment_id, kl, float(np.nanmean(kl, dtype=np.float64)), 0.9, 0.5
+    )
     comparisons.load_pair(connection, unit, held.corpus_id, held.first_token_id)
     assert len(kl) == n

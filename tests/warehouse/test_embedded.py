@@ -349,6 +349,13 @@ def test_a_long_home_gets_a_socket_in_a_short_directory_that_goes_away(reachable
     assert not directory.exists()
 
 
+def test_a_home_may_have_spaces_quotes_and_commas_in_its_name(reachable_directory: Path) -> None:
+    server = EmbeddedServer(reachable_directory / "it's a, home", settings=TEST_SETTINGS)
+    server.start()
+    assert _answer(server) == 1
+    assert server.stop()
+
+
 @only_root
 def test_a_home_that_the_servers_account_cannot_enter_is_an_error_naming_the_directory(
     reachable_directory: Path,

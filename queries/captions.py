@@ -1,0 +1,67 @@
+"""The words above a figure: what is shown, of what, in which unit. This module may not know how a figure looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from queries.plot_data import CONFIDENCE, Subject
+
+#: Kind of comparison: what converges, and what p and q are.
+KINDS = {
+    "seed": ("seeds", "p and q two seeds of a model at the same step"),
+    "step": ("successive steps", "p a step and q the next step of the same run"),
+    "step_reverse": ("successive steps", "q a step and p the next step of the same run"),
+    "final": ("each step with the last", "p a step and q the last step of the same run"),
+    "final_reverse": ("each step with the last", "q a step and p the last step of the same run"),
+}
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What stands above a figure: a title, and a few sentences that say what is shown."""
+
+    title: str
+    subtitle: str
+
+
+def of_convergence(subject: Subject, definition: str) -> Caption:
+    """Caption of expected convergence against step."""
+    faint = " Faint: the other models." if len(subject.models) > 1 else ""
+    text = f"over the {subject.n_tokens:,} tokens of {subject.corpus}"
+    return Caption(
+        f"Expected convergence of {KINDS[subject.kind][0]}",
+        f"{_quantity(subject)}, in nats, {text}. {_marks(definition)}{faint}{_missing(subject)}",
+    )
+
+
+def of_values(subject: Subject, definition: str, layer: str, n_shown: int, n_values: int) -> Caption:
+    """Caption of conditional convergence against step, of n_shown of the n_values values of a layer."""
+    cut = f" Shown are the {n_shown} most frequent of {n_values} values." if n_shown < n_values else ""
+    return Caption(
+        f"Convergence of {KINDS[subject.kind][0]} by {layer.replace('_', ' ')}",
+        f"{_quantity(subject)}, in nats, over the tokens of {subject.corpus} with each value.{cut} {_marks(definition)}"
+        f"{_missing(subject)}",
+    )
+
+
+def of_phases(subject: Subject, definition: str) -> Caption:
+    """Caption of convergence above what the checkpoints are like."""
+    return Caption(
+        "Phases of training",
+        f"Above: {_quantity(subject, opening='minus')}. Below: mean KL of the model to the uniform and the unigram "
+        f"distribution, and its cross-entropy, means over seeds. All in nats, over the {subject.n_tokens:,} tokens of "
+        f"{subject.corpus}. {_marks(definition)}{_missing(subject)}",
+    )
+
+
+def _quantity(subject: Subject, opening: str = "Minus") -> str:
+    return f"{opening} the mean KL(p || q), {KINDS[subject.kind][1]} (higher: more alike)"
+
+
+def _marks(definition: str) -> str:
+    phases = "estimated phases" if definition == "estimated" else f"phases as published ({definition})"
+    return f"Band: {CONFIDENCE:.0%} interval over seeds and text. Shaded: {phases}."
+
+
+def _missing(subject: Subject) -> str:
+    return f" Comparisons left out as incomplete: {subject.n_incomplete}." if subject.n_incomplete else ""

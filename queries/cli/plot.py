@@ -1,0 +1,105 @@
+"""`warehouse plot`: figures of convergence, of convergence by value of a layer, and of phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from queries.plot_data import Choice
+
+KINDS = ("seed", "step", "step_reverse", "final", "final_reverse")
+
+_out = click.option(
+    "--out", "-o", type=click.Path(path_type=Path), required=True, help="File to write: .png, .svg or .pdf."
+)
+_corpus = click.option("--corpus", help="Corpus, where several were measured.")
+_protocol = click.option("--protocol", help="Protocol, where there are several.")
+_family = click.option("--family", help="Family of models, where there are several.")
+_models = click.option("--model", "models", multiple=True, help="Draw this model only; may be repeated.")
+_kind = click.option("--kind", type=click.Choice(KINDS), default="seed", show_default=True, help="What is compared.")
+_definition = click.option(
+    "--definition", default="estimated", show_default=True, help="Whose phases to shade: fehlauer-2025, slides, ..."
+)
+
+
+def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed((_out, _corpus, _protocol, _family, _models, _definition)):
+        command = option(command)
+    return command
+
+
+@click.group()
+def plot() -> None:
+    """Draw a figure of convergence over training.
+
+    Steps stand on a log axis that has room for step 0; phases are shaded; bands are 95 % intervals.
+    """
+
+
+@plot.command()
+@_choosing
+@_kind
+def convergence(out: Path, definition: str, kind: str, **chosen: Any) -> None:
+    """Draw how alike models predict, step by step: a panel per model."""
+    from queries import captions, plot_data, plots
+    from warehouse.database import open_database
+
+    plots.check_output(out)
+    with open_database().read() as connection:
+        subject = plot_data.choose(connection, _choice(kind, **chosen))
+        curves = plot_data.convergence(connection, subject)
+        phases = plot_data.phases(connection, subject, definition)
+    figure = plots.draw_convergence(curves, phases, captions.of_convergence(subject, definition))
+    plots.save(figure, out)
+    click.echo(out)
+
+
+@plot.command()
+@click.option("--layer", default="word_class", show_default=True, help="Annotation layer whose values to tell apart.")
+@_choosing
+@_kind
+def conditional(out: Path, layer: str, definition: str, kind: str, **chosen: Any) -> None:
+    """Draw convergence by value of an annotation layer: a panel per model, a line per value.
+
+    Of a layer with more than eight values the most frequent eight are drawn.
+    """
+    from queries import captions, plot_data, plots
+    from warehouse.database import open_database
+
+    plots.check_output(out)
+    with open_database().read() as connection:
+        subject = plot_data.choose(connection, _choice(kind, **chosen))
+        curves = plot_data.convergence_by_value(connection, subject, layer)
+        phases = plot_data.phases(connection, subject, definition)
+    shown, n_values = curves["value"].nunique(), int(curves["n_values"].iloc[0])
+    caption = captions.of_values(subject, definition, layer, shown, n_values)
+    plots.save(plots.draw_conditional(curves, phases, caption), out)
+    click.echo(out)
+
+
+@plot.command()
+@_choosing
+def phases(out: Path, definition: str, **chosen: Any) -> None:
+    """Draw the phases of training: convergence of seeds, and below it KL to uniform and unigram, and cross-entropy."""
+    from queries import captions, plot_data, plots
+    from warehouse.database import open_database
+
+    plots.check_output(out)
+    with open_database().read() as connection:
+        subject = plot_data.choose(connection, _choice("seed", **chosen))
+        curves = plot_data.convergence(connection, subject)
+        readings = plot_data.readings(connection, subject)
+        found = plot_data.phases(connection, subject, definition)
+    figure = plots.draw_phases(curves, readings, found, captions.of_phases(subject, definition))
+    plots.save(figure, out)
+    click.echo(out)
+
+
+def _choice(kind: str, **chosen: Any) -> Choice:
+    from queries.plot_data import Choice
+
+    return Choice(kind=kind, **chosen)

@@ -1,0 +1,32 @@
+"""A measured warehouse that tests read and do not change."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.conftest import database_at
+from tests.queries.measured import Measured, measure
+
+
+@pytest.fixture(scope="package")
+def measured(server_url: str, template: str) -> Iterator[Measured]:
+    """Two models, four seeds, three steps, with some tokens unmeasured; shared by the tests of this folder."""
+    name = f"measured_{uuid.uuid4().hex[:12]}"
+    identifier = sql.Identifier(name)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {} template {}").format(identifier, sql.Identifier(template)))
+        yield measure(database_at(server_url, name), n_tokens=1100, seeds=(0, 1, 2, 3), unmeasured=True)
+        connection.execute(sql.SQL("drop database {} with (force)").format(identifier))
+
+
+@pytest.fixture
+def named_measured(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> Measured:
+    """The measured warehouse, named by the environment as a user would, so that commands open it."""
+    monkeypatch.setenv("DATABASE_URL", measured.database.owner_url)
+    monkeypatch.setenv("DATABASE_READ_URL", measured.database.reader_url)
+    return measured

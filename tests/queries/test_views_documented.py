@@ -1,0 +1,115 @@
+"""The contract: which views there are, their columns in order, and a comment with the meaning of each."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from queries.files import ROOT, definitions, header
+from tests.queries.measured import Measured
+
+COMPARISON = "kind, corpus, protocol, run_set, family, model, step, model_q, step_q"
+EVALUATION = "corpus, protocol, family, model, seed, step"
+
+CONTRACT = {
+    "checkpoints": "family, model, seed, step, parameters, revision, status, reason",
+    "tokens": "corpus, token_id, chunk_id, document, position, vocab_id, piece, char_start, char_end",
+    "comparisons": f"{COMPARISON}, n_pairs, complete",
+    "token_score": f"{EVALUATION}, token_id, surprisal, entropy, rank, top_vocab_id, top_surprisal",
+    "pairwise_kl": f"{COMPARISON}, seed_p, seed_q, token_id, kl",
+    "token_convergence": f"{COMPARISON}, token_id, convergence, n_pairs",
+    "expected_convergence": (
+        f"{COMPARISON}, n_tokens, n_pairs, convergence, se_seed, se_document, se_total, sd_pairs, sd_tokens, complete"
+    ),
+    "conditional_convergence": f"{COMPARISON}, layer, value, n_tokens, convergence, se_seed, se_document, se_total",
+    "conditional_surprisal": f"{EVALUATION}, layer, value, n_tokens, surprisal, entropy, accuracy, se_document",
+    "relative_divergence": (
+        f"{COMPARISON}, layer, value, n_tokens, sigma, log_sigma, se_log_sigma, z, p_value, q_value, robust_score"
+    ),
+    "relative_divergence_outliers": f"{COMPARISON}, layer, value, n_tokens, sigma",
+    "reference_divergence": f"{EVALUATION}, reference, kl_uniform, kl_reference, cross_entropy",
+    "phase_boundaries": "definition, corpus, protocol, family, model, phase",
+    "phase_statistics": (
+        "definition, corpus, protocol, family, model, phase, first_step, last_step, convergence_change, "
+        "slope_per_log2_step, reconverged_fraction, divergence_reduction"
+    ),
+    "token_annotation": "corpus, layer, model, token_id, value, value_number",
+}
+
+FILES = [file for file in definitions() if file.kind == "view"]
+
+
+def columns(measured: Measured) -> dict[str, list[tuple[str, str | None]]]:
+    """Columns of every view in order, with their comments."""
+    found: dict[str, list[tuple[str, str | None]]] = {}
+    with measured.database.read() as connection:
+        for view, column, comment in connection.execute(
+            """
+            select relname, attname, col_description(attrelid, attnum)
+            from pg_attribute inner join pg_class on pg_class.oid = attrelid
+            where relnamespace = 'analysis'::regnamespace and relkind = 'v' and attnum > 0
+            order by relname, attnum
+            """
+        ):
+            found.setdefault(view, []).append((column, comment))
+    return found
+
+
+@pytest.mark.parametrize("view", CONTRACT)
+def test_a_view_of_the_contract_begins_with_its_columns(measured: Measured, view: str) -> None:
+    wanted = CONTRACT[view].split(", ")
+    assert [name for name, _ in columns(measured)[view]][: len(wanted)] == wanted
+
+
+def test_every_view_and_column_says_what_it_means(measured: Measured) -> None:
+    silent = [
+        f"{view}.{column}" for view, parts in columns(measured).items() for column, comment in parts if not comment
+    ]
+    assert silent == []
+    with measured.database.read() as connection:
+        rows = connection.execute(
+            """
+            select relname from pg_class
+            where relnamespace = 'analysis'::regnamespace and relkind = 'v' and obj_description(oid, 'pg_class') is null
+            union all
+            select proname from pg_proc
+            where pronamespace = 'analysis'::regnamespace and obj_description(oid, 'pg_proc') is null
+            """
+        ).fetchall()
+    assert rows == []
+
+
+def test_every_file_makes_the_one_object_of_its_name(measured: Measured) -> None:
+    with measured.database.read() as connection:
+        rows = connection.execute(
+            """
+            select 'view', relname from pg_class where relnamespace = 'analysis'::regnamespace and relkind = 'v'
+            union all
+            select 'function', proname from pg_proc where pronamespace = 'analysis'::regnamespace
+            """
+        ).fetchall()
+    assert sorted(rows) == sorted((file.kind, file.name) for file in definitions())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_view_file_opens_with_purpose_and_grain(file) -> None:  # type: ignore[no-untyped-def]
+    said = header(file.text)
+    assert "Grain:" in said
+    assert not said.startswith("Grain:")
+
+
+def test_numbers_with_a_unit_say_it(measured: Measured) -> None:
+    unit = re.compile(r"\b(nats|NULL|share|error|degrees)\b")
+    for view, parts in columns(measured).items():
+        for column, comment in parts:
+            if re.match(r"(se_|sd_|kl|surprisal|entropy|convergence$|min_|max_)", column):
+                assert unit.search(comment or ""), f"{view}.{column}: {comment}"
+
+
+@pytest.mark.parametrize("folder", ["checks", "refresh"])
+def test_every_check_and_refresh_file_opens_with_its_meaning(folder: str) -> None:
+    paths = sorted((ROOT / folder).glob("*.sql"))
+    assert paths
+    for path in paths:
+        assert header(path.read_text(encoding="utf-8")).endswith("."), path.name
