@@ -34,7 +34,7 @@ lint: $(VENV)/installed-dev
 	@echo '==> mypy: types, strictly'
 	$(BIN)/mypy
 	@echo '==> sqlfluff: style of SQL'
-	$(BIN)/sqlfluff lint queries
+	$(BIN)/sqlfluff lint --processes 2 queries
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .

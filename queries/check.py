@@ -15,7 +15,6 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from queries.files import ROOT, header
-from queries.run import Result, run
 from warehouse.errors import WarehouseError
 
 Connection = psycopg.Connection[Any]
@@ -48,14 +47,14 @@ def run_checks(connection: Connection) -> Iterator[Finding]:
         yield Finding(name, rows, header(text))
 
 
-def rows_of(connection: Connection, name: str) -> Result:
-    """The rows that a check finds. Raises UnknownCheck."""
+def query_of(name: str) -> str:
+    """The query of a check, whose rows are what it finds. Raises UnknownCheck."""
     known = checks()
     if name not in known:
         near = get_close_matches(name, known, n=1)
         suggestion = f"did you mean {near[0]}?" if near else "`warehouse check` lists them."
         raise UnknownCheck(f"There is no check {name}; {suggestion}")
-    return run(connection, known[name])
+    return known[name]
 
 
 def _bare(text: str) -> str:

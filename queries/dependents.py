@@ -12,7 +12,6 @@ from graphlib import TopologicalSorter
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import tuple_row
 
 from warehouse.errors import WarehouseError
@@ -163,14 +162,14 @@ class Dependents:
     """Our objects and all that rests on them, each after what it rests on."""
 
     objects: list[_Object]
-    ours: dict[Key, str]
+    ours: frozenset[Key]
 
     @classmethod
     def of(cls, connection: Connection, labels: Iterable[str]) -> Dependents:
         """Record our views and functions (as ``view name``, ``function name``) and what rests on them."""
         ours = _keys(connection, set(labels))
         edges = [((a, b), (c, d)) for a, b, c, d in _rows(connection, _EDGES) if (a, b) != (c, d)]
-        order = _closure(set(ours), edges)
+        order = _closure(ours, edges)
         found = _describe(connection, order)
         return cls([_object(connection, key, found[key]) for key in order if key in found], ours)
 
@@ -186,17 +185,16 @@ class Dependents:
                     f"{error.diag.message_detail}. Drop it, upgrade with `warehouse db upgrade`, and make it again."
                 ) from error
 
-    def restore(self, connection: Connection, kept: set[str]) -> None:
+    def restore(self, connection: Connection) -> None:
         """Put back what users granted on ours and attached to them, and then their own objects.
 
-        kept: labels of our objects that exist again; what stood on the others is an error with its name.
+        What was granted on an object of ours that is gone goes with it; what was attached to it is an error.
         """
         for item in self.objects:
-            label = self.ours.get(item.key)
-            if label is None or label in kept:
+            if item.key not in self.ours or _oid(connection, item) is not None:
                 self._restore(connection, item)
             elif item.attached:
-                raise ViewSyncError(f"{item.name} is no longer a view, but has this attached: {item.attached[0]}.")
+                raise ViewSyncError(f"{item.name} is gone from the package, but has this attached: {item.attached[0]}.")
 
     def _restore(self, connection: Connection, item: _Object) -> None:
         ours = item.key in self.ours
@@ -226,7 +224,7 @@ def _rows(connection: Connection, query: LiteralString, params: Any = None) -> l
         return cursor.execute(query, params).fetchall()
 
 
-def _keys(connection: Connection, labels: set[str]) -> dict[Key, str]:
+def _keys(connection: Connection, labels: set[str]) -> frozenset[Key]:
     rows = _rows(
         connection,
         """
@@ -236,15 +234,15 @@ def _keys(connection: Connection, labels: set[str]) -> dict[Key, str]:
         select 'pg_proc', oid, 'function ' || proname from pg_proc where pronamespace = 'analysis'::regnamespace
         """,
     )
-    return {(catalogue, oid): label for catalogue, oid, label in rows if label in labels}
+    return frozenset((catalogue, oid) for catalogue, oid, label in rows if label in labels)
 
 
-def _closure(roots: set[Key], edges: list[tuple[Key, Key]]) -> list[Key]:
+def _closure(roots: frozenset[Key], edges: list[tuple[Key, Key]]) -> list[Key]:
     """roots and all that rests on them, directly or not; each after what it rests on."""
     above: dict[Key, set[Key]] = {}
     for dependent, support in edges:
         above.setdefault(support, set()).add(dependent)
-    found, queue = set(roots), list(roots)
+    found, queue = set(roots), sorted(roots)
     while queue:
         fresh = above.get(queue.pop(), set()) - found
         found |= fresh
@@ -298,8 +296,12 @@ def _restore_privileges(connection: Connection, item: _Object, *, ours: bool) ->
 
 
 def _grantees(connection: Connection, item: _Object) -> set[str]:
-    function = "to_regprocedure" if item.kind == "f" else "to_regclass"
-    query = sql.SQL("select {}(%s)::oid").format(sql.SQL(function))
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        oid = cursor.execute(query, [item.name]).fetchall()[0][0]
-    return {row[2] for row in _rows(connection, _PRIVILEGES, {"catalogue": item.key[0], "oid": oid})}
+    params = {"catalogue": item.key[0], "oid": _oid(connection, item)}
+    return {to for _, _, to, _ in _rows(connection, _PRIVILEGES, params)}
+
+
+def _oid(connection: Connection, item: _Object) -> int | None:
+    """The oid of the object that has the name now."""
+    if item.kind == "f":
+        return _rows(connection, "select to_regprocedure(%s)::oid", [item.name])[0][0]
+    return _rows(connection, "select to_regclass(%s)::oid", [item.name])[0][0]

@@ -109,19 +109,20 @@ def draw_phases(curves: pd.DataFrame, readings: pd.DataFrame, phases: pd.DataFra
     curves, phases: as for draw_convergence. readings: model, step, kl_uniform, kl_unigram, cross_entropy in nats.
     """
     models = list(curves["model"].unique())
+    shown = [name for name in READINGS if readings[name].notna().any()]
     with _style():
-        figure, panels = _grid(len(models), caption, rows_per_model=2, n_labels=len(READINGS))
+        figure, panels = _grid(len(models), caption, rows_per_model=2, n_labels=len(shown))
         upper, lower = panels[: len(models)], panels[len(models) :]
         for model, above, below in zip(models, upper, lower, strict=True):
             own = phases[phases["model"] == model]
             _line(above, curves[curves["model"] == model], COLOURS[0])
             _dress(above, curves["step"], own, model)
             reading = readings[readings["model"] == model]
-            for (name, label), colour in zip(READINGS.items(), COLOURS[1:], strict=False):
-                known = reading[reading[name].notna()]
-                below.plot(known["step"] + 1, known[name], color=colour, marker="o", label=label)
+            for name, colour in zip(shown, COLOURS[1:], strict=False):
+                below.plot(reading["step"] + 1, reading[name], color=colour, marker="o", label=READINGS[name])
             _dress(below, curves["step"], own)
-        _legend(figure, lower[0])
+        if shown:
+            _legend(figure, lower[0])
         labels = [_CONVERGENCE_LABEL] * len(models) + ["KL, cross-entropy (nats)"] * len(models)
         _finish(figure, panels, labels)
     return figure

@@ -6,7 +6,8 @@ what returns no rows is not run at all, so nothing can end the transaction. This
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -48,8 +49,9 @@ class Result:
     rows: Iterator[Row]
 
 
-def run(connection: Connection, statement: str) -> Result:
-    """Run one statement that returns rows.
+@contextmanager
+def run(connection: Connection, statement: str) -> Iterator[Result]:
+    """Run one statement that returns rows; rows that nobody asked for are cancelled at the end.
 
     connection: of the reader, in a read-only transaction. Rows come from the server as they are asked for.
     Raises BadQuery for a statement that is wrong, writes, returns no rows, or is more than one.
@@ -59,10 +61,11 @@ def run(connection: Connection, statement: str) -> Result:
     # Once a query has run, PostgreSQL refuses to make the transaction writable.
     connection.execute("select 1")
     columns = _describe(connection, statement)
-    rows = _stream(connection, statement)
-    # What PostgreSQL refuses, it refuses before the first row: known here, before anything is written.
-    first = list(islice(rows, 1))
-    return Result(columns, chain(first, rows))
+    # The rows hold the connection until they are closed.
+    with closing(_stream(connection, statement)) as rows:
+        # What PostgreSQL refuses, it refuses before the first row: known here, before anything is written.
+        first = list(islice(rows, 1))
+        yield Result(columns, chain(first, rows))
 
 
 def _describe(connection: Connection, statement: str) -> tuple[Column, ...]:
@@ -91,7 +94,7 @@ def _type(connection: Connection, oid: int) -> tuple[str, bool]:
     return (known.name, oid == known.array_oid) if known else ("text", False)
 
 
-def _stream(connection: Connection, statement: str) -> Iterator[Row]:
+def _stream(connection: Connection, statement: str) -> Generator[Row]:
     size = _CHUNK_ROWS if psycopg.capabilities.has_stream_chunked() else 1
     with connection.cursor(row_factory=tuple_row) as cursor:
         # A month has no fixed length, so that an interval is no Python timedelta.

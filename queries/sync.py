@@ -172,7 +172,7 @@ def _rebuild(connection: Connection, wanted: Sequence[SqlFile]) -> None:
             connection.execute(file.text.encode())
         except psycopg.Error as error:
             raise ViewSyncError(f"The {file.kind} analysis.{file.name} cannot be created: {error}") from error
-    dependents.restore(connection, kept=_labels(wanted))
+    dependents.restore(connection)
 
 
 def _grant(connection: Connection, wanted: Sequence[SqlFile]) -> None:

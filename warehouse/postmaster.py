@@ -29,7 +29,7 @@ class Postmaster:
         """False when the process is gone, a zombie, or anything but a `postgres` with this data directory."""
         process = Path("/proc", str(self.pid))
         if Path("/proc/self/stat").exists():
-            return _state(process) != "Z" and self._is_command(_command_line(process))
+            return self._is_command(_command_line(process))
         return self._alive_by_ps()
 
     def _is_command(self, words: list[str]) -> bool:
@@ -91,16 +91,8 @@ def _parent(process: Path) -> Path:
         return process.with_name("0")
 
 
-def _state(process: Path) -> str:
-    """The state letter of a process; Z, as for a zombie, when it is gone."""
-    try:
-        # The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
-        return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return "Z"
-
-
 def _command_line(process: Path) -> list[str]:
+    """The words a process was started with: none when it is gone or a zombie."""
     try:
         return [os.fsdecode(word) for word in (process / "cmdline").read_bytes().split(b"\0") if word]
     except OSError:

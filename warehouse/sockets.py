@@ -24,12 +24,13 @@ class UnsafeSocket(RunFailed):
 
 
 def make_socket_directory(base: Path, account: Account) -> Path:
-    """An empty directory for the socket, 0700, the account's: under `base`, or in /tmp where that path is too long.
+    """An empty directory for the socket, 0700, the account's: under `base`, or in /tmp where that path will not do.
 
     The name in /tmp is a new one every time, so that nobody can prepare a directory of that name.
     """
     beside = base / "run"
-    if len(os.fsencode(beside / NAME)) > LONGEST:
+    # In the address of a client a comma separates hosts, and cannot be quoted.
+    if len(os.fsencode(beside / NAME)) > LONGEST or "," in str(beside):
         directory = Path(tempfile.mkdtemp(prefix="token-warehouse-", dir=TEMPORARY))
         account.own(directory)
         return directory

@@ -95,8 +95,8 @@ STANDARD = Recipe(
     steps=(0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000),
     batch_size=32,
     warmup_steps=200,
-    peak_learning_rate=4e-3,
-    weight_decay=0.01,
+    peak_learning_rate=2e-3,
+    weight_decay=0.7,
     dtype="float32",
 )
 

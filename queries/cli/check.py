@@ -12,14 +12,16 @@ from queries.cli.options import format_option
 @format_option
 def check(name: str | None, form: str) -> None:
     """Look for broken references, missing facts and impossible values; exit 1 if there are any."""
-    from queries.check import rows_of, run_checks
+    from queries.check import query_of, run_checks
     from queries.output import rows_result, write
+    from queries.run import run
     from warehouse.database import open_database
     from warehouse.errors import RunFailed
 
     with open_database().read() as connection:
         if name:
-            write(rows_of(connection, name), form)
+            with run(connection, query_of(name)) as result:
+                write(result, form)
             return
         found = list(run_checks(connection))
         columns = [("check", "text"), ("rows", "int8"), ("meaning", "text")]

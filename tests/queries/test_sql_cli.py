@@ -75,9 +75,14 @@ def fingerprint(measured: Measured) -> list[tuple[Any, ...]]:
     with measured.database.connect() as connection:
         return connection.execute(
             """
-            select (select count(*) from pg_class), (select count(*) from pg_roles), (select sum(n) from warehouse.score_summary),
-                (select count(*) from warehouse.score_chunk), (select count(*) from warehouse.run where outlier),
-                (select count(*) from pg_largeobject_metadata), (select count(*) from warehouse.settings),
+            select
+                (select count(*) from pg_class),
+                (select count(*) from pg_roles),
+                (select count(*) from pg_largeobject_metadata),
+                (select sum(n) from warehouse.score_summary),
+                (select count(*) from warehouse.score_chunk),
+                (select count(*) from warehouse.run where outlier),
+                (select count(*) from warehouse.settings),
                 (select last_value from pg_sequences where sequencename = 'run_run_id_seq')
             """
         ).fetchall()

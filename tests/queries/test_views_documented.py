@@ -57,9 +57,9 @@ def columns(measured: Measured) -> dict[str, list[tuple[str, str | None]]]:
 
 
 @pytest.mark.parametrize("view", CONTRACT)
-def test_a_view_of_the_contract_begins_with_its_columns(measured: Measured, view: str) -> None:
+def test_a_view_of_the_contract_has_its_columns_in_order(measured: Measured, view: str) -> None:
     wanted = CONTRACT[view].split(", ")
-    assert [name for name, _ in columns(measured)[view]][: len(wanted)] == wanted
+    assert [name for name, _ in columns(measured)[view] if name in wanted] == wanted
 
 
 def test_every_view_and_column_says_what_it_means(measured: Measured) -> None:

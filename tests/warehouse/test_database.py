@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -14,38 +13,17 @@ from psycopg import errors
 
 from tests.scratch_server import PASSWORD, ScratchServer, scratch_server
 from warehouse import migration
-from warehouse.conninfo import InvalidDatabaseUrl, derived_password, describe, parse_url, to_url, without_password
+from warehouse.conninfo import InvalidDatabaseUrl, derived_password
 from warehouse.database import (
     READER,
     Database,
     DatabaseUnreachable,
-    UnsafeReader,
     UnsuitableServer,
     free_bytes,
     open_database,
 )
 from warehouse.embedded import EmbeddedServer
 from warehouse.migration import SchemaOutOfDate, SchemaTooNew, UpgradeFailed, upgrade
-from warehouse.roles import MissingPrivilege
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[ScratchServer]:
-    """A server with passwords."""
-    with scratch_server() as server:
-        yield server
-
-
-@pytest.fixture
-def fresh_lab(lab: ScratchServer, monkeypatch: pytest.MonkeyPatch) -> ScratchServer:
-    """The server with an empty database and no reader; DATABASE_URL names it."""
-    with psycopg.connect(lab.url_of(dbname="postgres"), autocommit=True) as connection:
-        connection.execute("drop database lab with (force)")
-        connection.execute("create database lab")
-    with psycopg.connect(lab.admin_url, autocommit=True) as connection:
-        connection.execute(f"drop role if exists {READER}".encode())
-    monkeypatch.setenv("DATABASE_URL", lab.url)
-    return lab
 
 
 def _value(connection: psycopg.Connection[tuple[object, ...]], query: str) -> object:
@@ -93,84 +71,6 @@ def test_the_engine_is_the_owners_and_keeps_no_connection(database: Database) ->
         assert _value(connection, "select to_regclass('public.made') is not null")
         others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
         assert _value(connection, f"{others} and backend_type = 'client backend'") == 0
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "delete from warehouse.alembic_version",
-        "create table public.x (x int)",
-        "create temporary table x (x int)",
-        "select 1 into public.x",
-    ],
-)
-def test_a_reading_transaction_refuses_to_write(database: Database, statement: str) -> None:
-    with database.read() as reader, pytest.raises(errors.ReadOnlySqlTransaction):
-        reader.execute(statement.encode())
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "insert into warehouse.alembic_version values ('x')",
-        "update warehouse.alembic_version set version_num = 'x'",
-        "delete from warehouse.alembic_version",
-        "truncate warehouse.alembic_version",
-        "drop table warehouse.alembic_version",
-        "alter table warehouse.alembic_version add x int",
-        "create index on warehouse.alembic_version (version_num)",
-        "create table public.x (x int)",
-        "create table warehouse.x (x int)",
-        "create view analysis.x as select 1",
-        "create function public.x() returns int language sql as 'select 1'",
-        "create schema x",
-        "create role x",
-        "create database x",
-        "alter role warehouse_read superuser",
-        "set role {owner}",
-        "set session authorization {owner}",
-        "copy (select 1) to program 'true'",
-        "copy (select 1) to '/tmp/x'",
-        "select pg_read_file('/etc/passwd')",
-        "select lo_import('/etc/passwd')",
-        "alter system set fsync = off",
-    ],
-)
-def test_the_reader_lacks_the_rights_to_write_even_in_a_transaction_of_its_own(
-    database: Database, statement: str
-) -> None:
-    owner = parse_url(database.owner_url)["user"]
-    with psycopg.connect(database.reader_url, autocommit=True) as reader:
-        reader.execute("set default_transaction_read_only = off")
-        assert _value(reader, "select current_setting('transaction_read_only')") == "off"
-        with pytest.raises(errors.InsufficientPrivilege):
-            reader.execute(statement.format(owner=owner).encode())
-
-
-@pytest.mark.parametrize("statement", ["create temporary table x (x int)", "select lo_create(0)"])
-def test_on_the_embedded_server_the_reader_cannot_fill_the_disk_either(
-    embedded_server: EmbeddedServer, statement: str
-) -> None:
-    database = open_database()
-    with psycopg.connect(database.reader_url, autocommit=True) as reader:
-        reader.execute("set default_transaction_read_only = off")
-        with pytest.raises(errors.InsufficientPrivilege):
-            reader.execute(statement.encode())
-
-
-def test_the_reader_reads_every_table_and_view_also_those_made_later(database: Database) -> None:
-    _execute(database, "create table warehouse.later (x int)")
-    _execute(database, "create view analysis.later as select 1 as x")
-    listing = "select quote_ident(schemaname) || '.' || quote_ident({0}name) from pg_{0}s where schemaname = any(%s)"
-    with database.read() as reader:
-        names = [
-            name
-            for kind in ("table", "view")
-            for (name,) in reader.execute(listing.format(kind).encode(), [["warehouse", "analysis"]]).fetchall()
-        ]
-        assert {"warehouse.later", "analysis.later", "warehouse.alembic_version"} <= set(names)
-        for name in names:
-            reader.execute(f"select * from {name} limit 0".encode())
 
 
 def test_the_free_disk_is_known_of_the_embedded_server_only(
@@ -240,25 +140,6 @@ def test_a_named_database_is_created_only_by_an_upgrade(fresh_lab: ScratchServer
     assert not open_database().embedded
 
 
-def test_the_readers_password_follows_from_the_owners_and_is_not_it(fresh_lab: ScratchServer) -> None:
-    upgrade(open_database(check_version=False))
-    database = open_database()
-    with database.read() as reader:
-        assert reader.info.user == READER
-        assert reader.info.password == derived_password(PASSWORD, READER)
-        assert PASSWORD not in reader.info.password
-    for wrong in (PASSWORD, "", derived_password("another", READER)):
-        with pytest.raises(psycopg.OperationalError):
-            psycopg.connect(fresh_lab.url_of(user=READER, password=wrong))
-
-
-def test_the_owner_may_be_no_superuser(fresh_lab: ScratchServer) -> None:
-    database = open_database(check_version=False)
-    upgrade(database)
-    with database.connect() as connection:
-        assert connection.info.parameter_status("is_superuser") == "off"
-
-
 def test_upgrading_again_changes_nothing(database: Database) -> None:
     state = "select (select array_agg(views_state) from warehouse.views_state), count(*), max(oid) from pg_class"
     with database.connect() as connection:
@@ -322,59 +203,6 @@ def test_the_search_path_of_a_named_database_is_set_on_request_only(fresh_lab: S
     upgrade(database, set_search_path=True)
     with psycopg.connect(fresh_lab.url) as session:
         assert _value(session, "select current_setting('search_path')") == '"$user", public, analysis'
-
-
-def test_an_owner_who_may_not_create_roles_gets_the_sql_for_an_administrator(
-    fresh_lab: ScratchServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with psycopg.connect(fresh_lab.admin_url, autocommit=True) as admin:
-        admin.execute("alter role researcher nocreaterole")
-        try:
-            with pytest.raises(MissingPrivilege, match="create role warehouse_read login") as refused:
-                upgrade(open_database(check_version=False))
-            _assert_no_secret(str(refused.value))
-            assert _value(admin, f"select count(*) from pg_roles where rolname = '{READER}'") == 0
-            # What the message says:
-            statements = str(refused.value).split("`")[1]
-            admin.execute(statements.encode())
-            admin.execute(f"alter role {READER} password 'chosen'".encode())
-            monkeypatch.setenv("DATABASE_READ_URL", fresh_lab.url_of(user=READER, password="chosen"))
-            upgrade(open_database(check_version=False))
-            with open_database().read() as reader:
-                assert _value(reader, "select count(*) from warehouse.views_state") == 1
-        finally:
-            admin.execute("alter role researcher createrole")
-
-
-def test_an_owner_who_may_not_create_schemas_gets_the_sql_for_an_administrator(
-    fresh_lab: ScratchServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", fresh_lab.url_of(dbname="postgres"))
-    with pytest.raises(MissingPrivilege, match="permission denied for database postgres"):
-        upgrade(open_database(check_version=False))
-
-
-def test_another_login_for_reading_is_granted_the_same(
-    fresh_lab: ScratchServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with psycopg.connect(fresh_lab.admin_url, autocommit=True) as admin:
-        admin.execute("drop role if exists dashboard")
-        admin.execute("create role dashboard login password 'tiles'")
-    monkeypatch.setenv("DATABASE_READ_URL", fresh_lab.url_of(user="dashboard", password="tiles"))
-    upgrade(open_database(check_version=False))
-    with open_database().read() as reader:
-        assert _value(reader, "select session_user") == "dashboard"
-        assert _value(reader, "select count(*) from warehouse.views_state") == 1
-
-
-@pytest.mark.parametrize("user", ["researcher", "admin"])
-def test_reading_as_the_owner_or_a_superuser_is_refused(
-    fresh_lab: ScratchServer, monkeypatch: pytest.MonkeyPatch, user: str
-) -> None:
-    monkeypatch.setenv("DATABASE_READ_URL", fresh_lab.url_of(user=user))
-    database = open_database(check_version=False)
-    with pytest.raises(UnsafeReader, match=user), database.read():
-        pass
 
 
 # What is said when it does not work
@@ -456,37 +284,6 @@ def test_a_database_shows_no_password(fresh_lab: ScratchServer) -> None:
     database = open_database(check_version=False)
     _assert_no_secret(f"{database} {database!r}")
     assert "lab" in str(database)
-
-
-# Addresses
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"user": "u", "password": PASSWORD, "host": "db.example.org", "port": "6543", "dbname": "d/b"},
-        {"user": "u", "dbname": "d", "host": "/run/post gresql", "port": "5432"},
-        {"dbname": "d", "host": "a,b", "port": "1,2", "target_session_attrs": "read-write"},
-        {"dbname": "d", "host": "::1", "options": "-c work_mem=1MB"},
-        {"user": "u@v", "password": "", "host": "h", "dbname": "d"},
-        {},
-    ],
-)
-def test_a_url_says_the_same_as_its_parameters(parameters: dict[str, str]) -> None:
-    assert parse_url(to_url(parameters)) == {name: value for name, value in parameters.items() if value}
-
-
-def test_the_usual_forms_of_an_address_are_understood() -> None:
-    expected = {"user": "u", "password": "p@", "host": "h", "port": "5", "dbname": "d"}
-    assert parse_url("postgresql+psycopg://u:p%40@h:5/d") == expected
-    assert parse_url("postgres://u:p%40@h:5/d\n") == expected
-    assert parse_url("host=h port=5 user=u password=p@ dbname=d") == expected
-
-
-def test_a_message_is_one_line_without_the_password_in_any_spelling() -> None:
-    message = f"cannot reach\n  {PASSWORD} or cor%2Frect%27horse%40%2541%3Ab%25staple"
-    assert without_password(message, {"password": PASSWORD}) == "cannot reach *** or ***"
-    assert describe({"host": "h", "dbname": "d", "password": "secret"}) == "database d at h"
 
 
 def test_the_scratch_server_leaves_nothing_behind() -> None:

@@ -1,0 +1,412 @@
+"""Figures: what is read for them, what is drawn, and how the command answers when there is nothing to draw."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from queries import captions, plot_data, plots
+from queries.captions import Caption
+from queries.plot_data import Choice
+from tests.conftest import Outcome
+from tests.queries.rows import (
+    Connection,
+    Text,
+    add_comparison,
+    add_evaluation,
+    add_layer,
+    add_model,
+    add_reference,
+    add_run,
+    add_text,
+    insert,
+    insert_many,
+    summary,
+)
+from warehouse.database import Database
+
+STEPS = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000]
+#: Mean KL of the demo's two sizes, in nats.
+KL = {
+    "small": [0.407] * 6 + [0.33, 0.22, 0.144, 0.30, 0.469, 0.417],
+    "medium": [0.400] * 5 + [0.36, 0.28, 0.222, 0.33, 0.443, 0.37, 0.305],
+}
+CAPTION = Caption("Title", "What is shown.")
+N_DOCUMENTS = 10
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[Connection]:
+    with database.connect(autocommit=True) as opened:
+        yield opened
+
+
+def measure(connection: Connection, text: Text, models: list[str], values: list[str]) -> None:
+    """Comparisons of three seeds with standard errors, a layer `word_class`, and checkpoints with references."""
+    layer = add_layer(connection, text.corpus_id, "word_class", dict.fromkeys(values, 1))
+    unigram = add_reference(connection, text, "unigram")
+    for number, model in enumerate(models):
+        model_id = add_model(connection, text, model)
+        connection.execute("update warehouse.model set parameters = %s where model_id = %s", [1000 + number, model_id])
+        run = add_run(connection, model_id, 0)
+        for step, kl in zip(STEPS, KL[model], strict=True):
+            comparison = add_comparison(connection, text, model_id, step)
+            parts = [(text.total_layer, 0, 1000), *((layer, place, 300 - place) for place in range(len(values)))]
+            insert_many(connection, "convergence_summary", [_sums(comparison, *part, kl) for part in parts])
+            evaluation = add_evaluation(connection, text, run, step, surprisal=7 - step / 250, entropy=6.9 - step / 300)
+            insert(
+                connection,
+                "reference_evaluation",
+                evaluation_id=evaluation,
+                reference_id=unigram,
+                n_tokens=10,
+                mean_kl=1 + step / 1000,
+            )
+
+
+def _sums(comparison: int, layer: int, category: int, n: int, kl: float) -> dict[str, object]:
+    """Sums of a summary whose documents differ by a tenth and whose seeds by a twentieth."""
+    sizes = np.full(N_DOCUMENTS, n / N_DOCUMENTS)
+    totals = kl * sizes * np.linspace(0.9, 1.1, N_DOCUMENTS)
+    return summary(
+        comparison,
+        layer,
+        category,
+        n=n,
+        clusters=N_DOCUMENTS,
+        sum_kl=float(totals.sum()),
+        sum_kl2=1.5 * n * kl * kl,
+        cluster_xx=float(totals @ totals),
+        cluster_xn=float(totals @ sizes),
+        cluster_nn=float(sizes @ sizes),
+        seed_sums=[4 * n * kl * factor for factor in (0.95, 1.0, 1.05)],
+    )
+
+
+@pytest.fixture
+def text(connection: Connection) -> Text:
+    return add_text(connection, "pydoc")
+
+
+@pytest.fixture
+def measured(connection: Connection, text: Text, named_database: Database) -> Database:
+    measure(connection, text, ["small", "medium"], ["function", "content", "other"])
+    return named_database
+
+
+def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Curves and phases as the drawing functions want them."""
+    curves = pd.concat(
+        pd.DataFrame({"model": model, "step": STEPS, "convergence": -np.array(kl), "half_width": 0.02})
+        for model, kl in KL.items()
+    )
+    names = ["uniform", "sharp_convergence", "sharp_divergence", "slow_reconvergence"]
+    ends = {"small": [0, 16, 128, 512, 1000], "medium": [0, 8, 64, 256, 1000]}
+    rows = [
+        (model, place + 1, name, steps[place], steps[place + 1])
+        for model, steps in ends.items()
+        for place, name in enumerate(names)
+    ]
+    return curves, pd.DataFrame(rows, columns=["model", "position", "phase", "first_step", "last_step"])
+
+
+# --- what is read -------------------------------------------------------------------------------------------------
+
+
+def test_curves_and_their_intervals_are_those_of_the_view(measured: Database, connection: Connection) -> None:
+    with measured.read() as reader:
+        subject = plot_data.choose(reader, Choice())
+        curves = plot_data.convergence(reader, subject)
+    assert subject.models == ("small", "medium")
+    assert subject.n_tokens == 1000
+    assert list(curves["model"].unique()) == ["small", "medium"]
+    view = connection.execute(
+        "select convergence, se_total from analysis.expected_convergence order by model = 'medium', step"
+    ).fetchall()
+    expected = np.array(view, dtype=float)
+    np.testing.assert_allclose(curves["convergence"], expected[:, 0])
+    # Three seeds leave two degrees of freedom.
+    np.testing.assert_allclose(curves["half_width"], expected[:, 1] * scipy.stats.t.ppf(0.975, 2), rtol=1e-9)
+    assert (curves["half_width"] > 0).all()
+
+
+def test_readings_are_means_over_seeds_without_flagged_runs(
+    measured: Database, connection: Connection, text: Text
+) -> None:
+    [(small,)] = connection.execute("select model_id from warehouse.model where name = 'small'").fetchall()
+    for seed, outlier in ((1, False), (7, True)):
+        run = add_run(connection, small, seed, outlier=outlier)
+        add_evaluation(connection, text, run, 0, surprisal=100.0 if outlier else 8.0, entropy=6.9)
+    with measured.read() as reader:
+        readings = plot_data.readings(reader, plot_data.choose(reader, Choice(models=("small",))))
+    assert readings["step"].tolist() == STEPS
+    np.testing.assert_allclose(readings["cross_entropy"], [7.5, *(7 - step / 250 for step in STEPS[1:])])
+    np.testing.assert_allclose(readings["kl_unigram"], 1 + np.array(STEPS) / 1000)
+    np.testing.assert_allclose(readings["kl_uniform"], np.log(1000) - 6.9 + np.array(STEPS) / 300)
+
+
+def test_of_many_values_the_most_frequent_are_read_and_the_caption_says_so(
+    connection: Connection, text: Text, named_database: Database
+) -> None:
+    measure(connection, text, ["small"], [f"value {place}" for place in range(11)])
+    with named_database.read() as reader:
+        subject = plot_data.choose(reader, Choice())
+        curves = plot_data.convergence_by_value(reader, subject, "word_class")
+    assert list(curves["value"].unique()) == [f"value {place}" for place in range(8)]
+    caption = captions.of_values(subject, "estimated", "word_class", 8, int(curves["n_values"].iloc[0]))
+    assert "the 8 most frequent of 11 values" in caption.subtitle
+    assert caption.title == "Convergence of seeds by word class"
+
+
+def test_values_of_a_numeric_layer_come_in_their_order(
+    connection: Connection, text: Text, named_database: Database
+) -> None:
+    measure(connection, text, ["small"], ["[10,100)", "[0,1)", "[1,10)"])
+    connection.execute(
+        "update warehouse.annotation_category set lower = split_part(substr(value, 2), ',', 1)::float8"
+        " where value like '[%'"
+    )
+    with named_database.read() as reader:
+        curves = plot_data.convergence_by_value(reader, plot_data.choose(reader, Choice()), "word_class")
+    assert list(curves["value"].unique()) == ["[0,1)", "[1,10)", "[10,100)"]
+
+
+def test_incomplete_comparisons_are_left_out_and_counted(measured: Database, connection: Connection) -> None:
+    connection.execute("update warehouse.comparison set n_pairs = 5 where step = 16")
+    with measured.read() as reader:
+        subject = plot_data.choose(reader, Choice())
+        curves = plot_data.convergence(reader, subject)
+    assert 16 not in set(curves["step"])
+    assert subject.n_incomplete == 2
+    assert "incomplete: 2" in captions.of_convergence(subject, "estimated").subtitle
+
+
+# --- what is drawn ------------------------------------------------------------------------------------------------
+
+
+def _texts(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_each_model_has_a_panel_with_its_curve_band_and_phases() -> None:
+    curves, phases = frames()
+    figure = plots.draw_convergence(curves, phases, CAPTION)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["small", "medium"]
+    for axes, (model, own) in zip(figure.axes, curves.groupby("model", sort=False), strict=True):
+        line = axes.lines[-1]
+        np.testing.assert_array_equal(line.get_xdata(), own["step"] + 1)
+        np.testing.assert_array_equal(line.get_ydata(), own["convergence"])
+        [band] = axes.collections
+        heights = band.get_paths()[0].vertices[:, 1]
+        assert heights.min() == pytest.approx(own["convergence"].min() - 0.02)
+        assert heights.max() == pytest.approx(own["convergence"].max() + 0.02)
+        spans = [(span.get_x() - 1, span.get_x() + span.get_width() - 1) for span in axes.patches]
+        expected = phases[phases["model"] == model]
+        np.testing.assert_allclose(spans, expected[["first_step", "last_step"]])
+        assert _texts(axes) == [name.replace("_", "\n") for name in expected["phase"]]
+        # The other model's curve, faint.
+        assert len(axes.lines) == 2
+        assert axes.lines[0].get_color() == plots.PALE
+
+
+def test_without_standard_errors_there_is_no_band() -> None:
+    curves, phases = frames()
+    figure = plots.draw_convergence(curves.assign(half_width=np.nan), phases, CAPTION)
+    assert all(not path.vertices.size for axes in figure.axes for band in axes.collections for path in band.get_paths())
+
+
+def test_step_0_has_a_place_on_the_log_axis_and_the_axis_says_how() -> None:
+    figure = plots.draw_convergence(*frames(), CAPTION)
+    axes = figure.axes[0]
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "10", "100", "1,000"]
+    assert axes.get_xticks().tolist() == [1, 2, 11, 101, 1001]
+    assert axes.get_xlim()[0] < 1
+    assert "step + 1" in figure.get_supxlabel()
+    assert axes.get_ylabel() == "convergence (nats)"
+
+
+@pytest.mark.parametrize("ends", [[0, 16, 128, 512, 1000], [0, 16, 900, 950, 1000], [0, 1, 2, 4, 1000]])
+def test_names_of_phases_do_not_touch(ends: list[int]) -> None:
+    curves, phases = frames()
+    phases = phases[phases["model"] == "small"].assign(first_step=ends[:-1], last_step=ends[1:])
+    figure = plots.draw_convergence(curves[curves["model"] == "small"], phases, CAPTION)
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_each_value_has_a_line_and_a_place_in_the_legend() -> None:
+    curves, phases = frames()
+    values = ["function", "content", "other"]
+    curves = pd.concat(curves.assign(value=value, value_order=np.nan) for value in values)
+    figure = plots.draw_conditional(curves, phases, CAPTION)
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == values
+    assert [len(axes.lines) for axes in figure.axes] == [3, 3]
+    colours = [line.get_color() for line in figure.axes[0].lines]
+    assert colours == [line.get_color() for line in figure.axes[1].lines]
+    assert len(set(colours)) == 3
+
+
+def test_ordered_values_run_from_light_to_dark() -> None:
+    curves, phases = frames()
+    curves = pd.concat(curves.assign(value=str(place), value_order=place) for place in range(7))
+    figure = plots.draw_conditional(curves, phases, CAPTION)
+    lightness = [_luminance(line.get_color()) for line in figure.axes[0].lines]
+    assert lightness == sorted(lightness, reverse=True)
+
+
+def test_phases_show_convergence_above_references_and_cross_entropy() -> None:
+    curves, phases = frames()
+    readings = curves[["model", "step"]].assign(kl_uniform=1.0, kl_unigram=np.nan, cross_entropy=5.0)
+    figure = plots.draw_phases(curves, readings, phases, CAPTION)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["small", "medium", "", ""]
+    lower = [axes for axes in figure.axes if not axes.get_title(loc="left")]
+    assert len(lower) == 2
+    for axes in lower:
+        assert [line.get_label() for line in axes.lines] == ["KL to uniform", "cross-entropy"]
+        assert [set(line.get_ydata()) for line in axes.lines] == [{1.0}, {5.0}]
+        assert len(axes.patches) == 4
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["KL to uniform", "cross-entropy"]
+
+
+@pytest.mark.parametrize("n_models", [1, 3, 5, 7])
+def test_any_number_of_models_is_laid_out_without_overlap(n_models: int) -> None:
+    curves, phases = frames()
+    names = [f"model {number}" for number in range(n_models)]
+    curves = pd.concat(curves[curves["model"] == "small"].assign(model=name) for name in names)
+    phases = pd.concat(phases[phases["model"] == "small"].assign(model=name) for name in names)
+    readings = curves[["model", "step"]].assign(kl_uniform=1.0, kl_unigram=2.0, cross_entropy=5.0)
+    figure = plots.draw_phases(curves, readings, phases, CAPTION)
+    assert len(figure.axes) == 2 * n_models
+    boxes = [axes.get_window_extent() for axes in figure.axes]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    header = [text.get_window_extent() for text in figure.texts if text.get_text() == CAPTION.subtitle]
+    assert not any(text.overlaps(box) for text in header for box in boxes)
+
+
+def test_tints_stay_light_and_lines_dark_enough_for_print() -> None:
+    assert min(_luminance(tint) for tint in plots.TINTS) > 0.75
+    assert max(_luminance(colour) for colour in plots.COLOURS) < 0.5
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance of a colour `#rrggbb`, from 0 (black) to 1 (white)."""
+    shares = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_written_as_their_suffix_says_and_equal_ones_alike(tmp_path: Path) -> None:
+    for suffix, start in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        paths = [tmp_path / f"{name}.{suffix}" for name in ("one", "two")]
+        for path in paths:
+            plots.save(plots.draw_convergence(*frames(), CAPTION), path)
+        assert paths[0].read_bytes().startswith(start)
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert ElementTree.parse(tmp_path / "one.svg").getroot().tag.endswith("svg")
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+Command = Callable[..., Outcome]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convergence"],
+        ["convergence", "--definition", "fehlauer-2025", "--model", "medium"],
+        ["conditional"],
+        ["conditional", "--layer", "word_class", "--corpus", "pydoc"],
+        ["phases", "--definition", "slides"],
+    ],
+)
+def test_the_command_writes_a_figure_and_prints_its_path(
+    measured: Database, command: Command, tmp_path: Path, arguments: list[str]
+) -> None:
+    out = tmp_path / "figure.svg"
+    outcome = command("plot", *arguments, "--out", str(out))
+    assert (outcome.status, outcome.output, outcome.errors) == (0, f"{out}\n", "")
+    assert ElementTree.parse(out).getroot().tag.endswith("svg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--corpus", "verse"], ["no corpus verse", "pydoc"]),
+        (["--protocol", "other"], ["no protocol other", "pydoc-protocol"]),
+        (["--family", "other"], ["no family other", "simulated"]),
+        (["--model", "huge"], ["no model huge", "medium, small"]),
+        (["--definition", "mine"], ["no definition mine", "estimated, fehlauer-2025, slides"]),
+        (["--kind", "final"], ["kind final", "warehouse ingest"]),
+    ],
+)
+def test_what_is_not_there_is_named_with_what_is(
+    measured: Database, command: Command, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    outcome = command("plot", "convergence", *arguments, "--out", str(tmp_path / "figure.png"))
+    assert outcome.status == 2
+    assert outcome.output == ""
+    assert all(word in outcome.errors for word in words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_layer_is_named_with_those_there_are(measured: Database, command: Command, tmp_path: Path) -> None:
+    outcome = command("plot", "conditional", "--layer", "mood", "--out", str(tmp_path / "figure.png"))
+    assert outcome.status == 2
+    assert "no layer mood" in outcome.errors
+    assert "word_class" in outcome.errors
+
+
+def test_corpora_do_not_mix(measured: Database, connection: Connection, command: Command, tmp_path: Path) -> None:
+    verse = add_text(connection, "verse")
+    comparison = add_comparison(connection, verse, add_model(connection, verse, "poet"), 0)
+    insert_many(connection, "convergence_summary", [summary(comparison, verse.total_layer, sum_kl=1.0)])
+    out = str(tmp_path / "figure.png")
+    outcome = command("plot", "convergence", "--out", out)
+    assert outcome.status == 2
+    assert "several corpora: pydoc, verse. Choose one with --corpus" in outcome.errors
+    assert command("plot", "convergence", "--corpus", "verse", "--out", out).status == 0
+
+
+def test_an_empty_warehouse_has_nothing_to_draw(named_database: Database, command: Command, tmp_path: Path) -> None:
+    for figure in ("convergence", "conditional", "phases"):
+        outcome = command("plot", figure, "--out", str(tmp_path / "figure.png"))
+        assert outcome.status == 2
+        assert "No comparison of kind seed has been measured" in outcome.errors
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("figure.jpg", ".png, .svg, .pdf"), ("figure", ".png"), ("none/figure.png", "no folder")]
+)
+def test_a_figure_that_cannot_be_written_is_an_error(
+    measured: Database, command: Command, tmp_path: Path, name: str, word: str
+) -> None:
+    outcome = command("plot", "phases", "--out", str(tmp_path / name))
+    assert outcome.status == 2
+    assert word in outcome.errors
+
+
+def test_a_missing_matplotlib_is_an_error_that_says_how_to_install_it(
+    measured: Database, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    outcome = command("plot", "convergence", "--out", str(tmp_path / "figure.png"))
+    assert outcome.status == 2
+    assert "pip install 'token-warehouse[plots]'" in outcome.errors
+    assert not list(tmp_path.iterdir())
