@@ -5,7 +5,6 @@ PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := warehouse ingest queries migrations tests
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -25,7 +24,7 @@ demo: $(VENV)/installed-demo
 
 test: lint
 	@echo '==> pytest: every test, $(WORKERS) at a time, on an embedded server (or the one DATABASE_URL names)'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/installed-dev
 	@echo '==> ruff: style and common faults'

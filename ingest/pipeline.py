@@ -9,30 +9,34 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import psycopg
 from sqlalchemy import Connection, Engine, text
 
+from ingest.architecture import VocabularyTooSmall
 from ingest.block import BlockRun, Outcome, Tools
-from ingest.checkpoints import CheckpointLocation, CheckpointReader, find_checkpoints
+from ingest.checkpoints import Attention, CheckpointLocation, CheckpointReader, find_checkpoints
 from ingest.environment import choose_device, describe_environment
 from ingest.plan import Block, Grid, plan_block, survey
 from ingest.progress import TerminalMeter
-from ingest.setting import Setting, read_corpus, read_references, save_setting, wanted_layers
+from ingest.setting import (
+    DifferentTokenizers,
+    Setting,
+    read_corpus,
+    read_references,
+    save_setting,
+    wanted_layers,
+)
 from ingest.study import Study
 from ingest.vocabulary import Vocabulary, load_vocabulary
+from ingest.weights import read_json
 from warehouse.database import Database
 from warehouse.dimensions import save_environment
 from warehouse.errors import WarehouseError
-from warehouse.locks import claim_block, release_block
+from warehouse.locks import claim_block
 from warehouse.writer import Writer
 
-ATTENTION = "sdpa"
+ATTENTION: Attention = "sdpa"
 #: Stored bytes of one value, its share of keys, pages and indexes included.
 BYTES_PER_VALUE = 6
-
-
-class DifferentTokenizers(WarehouseError):
-    """Models that should be compared were trained with different tokenizers."""
 
 
 class NoRoot(WarehouseError):
@@ -46,6 +50,12 @@ class Plan:
     study: Study
     grids: list[Grid]
     vocabulary: Vocabulary = field(repr=False)
+
+    @property
+    def family(self) -> str:
+        """The family of its models: the study's word for it, or else the name of the root folder."""
+        assert self.study.root is not None
+        return self.study.family or self.study.root.resolve().name
 
     @property
     def n_checkpoints(self) -> int:
@@ -66,19 +76,25 @@ class Report:
 def prepare(study: Study) -> Plan:
     """Find the study's checkpoints and their tokenizer.
 
-    Raises NoRoot, MissingRevision for what does not exist, DifferentTokenizers where models disagree.
+    Raises NoRoot, MissingRevision for what does not exist, DifferentTokenizers where models disagree, and
+    VocabularyTooSmall where all checkpoints of a model lack ids of the tokenizer.
     """
     if study.root is None:
         raise NoRoot(f"Study {study.name} names no folder of checkpoints: set root in it, or pass --root FOLDER.")
     wanted_layers(study)
     grids = survey(study, find_checkpoints(study.root))
-    return Plan(study, grids, _common_vocabulary(grids))
+    vocabulary = _common_vocabulary(grids)
+    for grid in grids:
+        _require_width(grid, vocabulary.length)
+    return Plan(study, grids, vocabulary)
 
 
 def _common_vocabulary(grids: Sequence[Grid]) -> Vocabulary:
     first: tuple[CheckpointLocation, Vocabulary] | None = None
     for grid in grids:
-        location = grid.locations[min(grid.locations)]
+        ordered = [grid.locations[cell] for cell in sorted(grid.locations)]
+        # A checkpoint may be damaged, or left without the tokenizer that its neighbours have.
+        location = next((each for each in ordered if (each.path / "tokenizer.json").is_file()), ordered[0])
         vocabulary = load_vocabulary(location.path)
         if first is not None and first[1].sha256 != vocabulary.sha256:
             raise DifferentTokenizers(
@@ -88,6 +104,24 @@ def _common_vocabulary(grids: Sequence[Grid]) -> Vocabulary:
         first = first or (location, vocabulary)
     assert first is not None
     return first[1]
+
+
+def _require_width(grid: Grid, tokenizer_length: int) -> None:
+    """Raise VocabularyTooSmall unless the config of some checkpoint may have as many ids as the tokenizer."""
+    widths = []
+    for location in grid.locations.values():
+        try:
+            width = read_json(location.path / "config.json").get("vocab_size")
+        except WarehouseError:
+            continue  # it is recorded as damaged when its turn comes
+        if not isinstance(width, int) or width >= tokenizer_length:
+            return
+        widths.append(width)
+    if widths:
+        raise VocabularyTooSmall(
+            f"The tokenizer has {tokenizer_length} ids and model {grid.model} only {max(widths)}: "
+            "put the tokenizer that the model was trained with beside its checkpoints."
+        )
 
 
 def ingest(
@@ -111,35 +145,30 @@ def ingest(
     chosen = choose_device(device)
     engine = database.engine()
     writer = Writer(database, engine, reserve)
-    with engine.begin() as connection:
-        name = plan.grids[0].locations[min(plan.grids[0].locations)].path.parents[1].name
-        setting = save_setting(connection, study, name, plan.vocabulary, corpus, references)
-        environment_id = save_environment(connection, describe_environment(chosen, ATTENTION))
-    blocks = _plan(engine, plan, setting)
+    environment = describe_environment(chosen, ATTENTION)
+    environment_id = writer.commit(lambda connection: save_environment(connection, environment))
+    setting = writer.commit(
+        lambda connection: save_setting(connection, study, plan.grids[0].model, plan.vocabulary, corpus, references)
+    )
+    blocks = writer.commit(lambda connection: [_plan_block(connection, plan, setting, grid) for grid in plan.grids])
     total = sum(len(block.to_read()) for block in blocks)
     writer.require_room(_bytes_to_write(blocks, corpus.n_tokens))
     outcome = Outcome()
     with meter(total * corpus.n_tokens, total) as shown:
-        tools = Tools(engine, writer.commit, CheckpointReader(chosen, "sdpa"), shown, chosen, environment_id)
+        tools = Tools(writer.commit, CheckpointReader(chosen, ATTENTION), shown, chosen, environment_id)
         for grid in plan.grids:
-            outcome.add(_run_block(engine, plan, setting, grid, tools))
+            outcome.add(_run_block(database, plan, setting, grid, tools))
     if outcome.evaluations or outcome.pairs:
         _analyze(engine)
     return Report(outcome, plan.n_checkpoints, corpus.n_tokens, time.monotonic() - started)
 
 
-def _plan(engine: Engine, plan: Plan, setting: Setting) -> list[Block]:
-    with engine.begin() as connection:
-        return [_plan_block(connection, plan, setting, grid) for grid in plan.grids]
-
-
 def _plan_block(connection: Connection, plan: Plan, setting: Setting, grid: Grid) -> Block:
-    assert plan.study.root is not None
     return plan_block(
         connection,
         plan.study,
         grid,
-        family=plan.study.family or plan.study.root.resolve().name,
+        family=plan.family,
         tokenizer_id=setting.tokenizer_id,
         corpus_id=setting.corpus_id,
         protocol_id=setting.protocol_id,
@@ -147,23 +176,17 @@ def _plan_block(connection: Connection, plan: Plan, setting: Setting, grid: Grid
     )
 
 
-def _run_block(engine: Engine, plan: Plan, setting: Setting, grid: Grid, tools: Tools) -> Outcome:
+def _run_block(database: Database, plan: Plan, setting: Setting, grid: Grid, tools: Tools) -> Outcome:
     """Claim a model, so that another ingestion of it waits, and do what is still to do."""
-    name = f"{setting.corpus_id}/{setting.protocol_id}/{plan.study.family}/{grid.model}"
-    with engine.connect() as holder:
-        raw = holder.connection.driver_connection
-        assert isinstance(raw, psycopg.Connection)
-        raw.autocommit = True
-        if not claim_block(raw, name, wait=False):
+    name = f"{setting.corpus_id}/{setting.protocol_id}/{plan.family}/{grid.model}"
+    # Closing the connection gives the claim back. If the server is lost meanwhile so is the claim, and two ingestions
+    # may do the same work; each still writes only what is not there.
+    with database.connect(autocommit=True) as holder:
+        if not claim_block(holder, name, wait=False):
             tools.meter.note(f"{grid.model} is being ingested by another process: waiting for it.")
-            claim_block(raw, name, wait=True)
-        try:
-            with engine.begin() as connection:
-                block = _plan_block(connection, plan, setting, grid)
-            return BlockRun(plan.study, setting, block, tools).run()
-        finally:
-            if not raw.closed:
-                release_block(raw, name)
+            claim_block(holder, name, wait=True)
+        block = tools.commit(lambda connection: _plan_block(connection, plan, setting, grid))
+        return BlockRun(plan.study, setting, block, tools).run()
 
 
 def _bytes_to_write(blocks: Sequence[Block], n_tokens: int) -> int:

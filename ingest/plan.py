@@ -6,21 +6,31 @@ Knows the study and the ledger; reads no model.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, permutations
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
+from ingest.architecture import ArchitectureFacts
 from ingest.checkpoints import CheckpointLocation
 from ingest.study import Study
 from warehouse import schema
 from warehouse.dimensions import find_or_make
 from warehouse.errors import WarehouseError
-from warehouse.ledger import ComparisonKey, Entry, declare_comparisons, declare_evaluations, known_pairs
+from warehouse.ledger import (
+    ComparisonKey,
+    Entry,
+    declare_comparisons,
+    declare_evaluations,
+    known_pairs,
+    measured_weights,
+)
 
 #: One checkpoint of a model: (seed, step).
 Cell = tuple[int, int]
+Pair = tuple[Cell, Cell]
 
 
 class MissingRevision(WarehouseError):
@@ -48,20 +58,30 @@ class Contrast:
     kind: str
     step: int
     step_q: int
-    pairs: tuple[tuple[Cell, Cell], ...]
+    pairs: tuple[Pair, ...]
 
 
 @dataclass(frozen=True)
 class Block:
-    """The work on one model: its checkpoints, what the ledger has of them, and its comparisons by id."""
+    """The work on one model: its checkpoints, what the ledger has of them, and its comparisons by id.
+
+    weights: SHA-256 of the weights of cells that were measured before, on whatever corpus. facts: the sizes that the
+    model's checkpoints had so far, None before the first.
+    """
 
     grid: Grid
     model_id: int
     checkpoint_ids: Mapping[Cell, int]
+    weights: Mapping[Cell, str]
     entries: Mapping[Cell, Entry]
     contrasts: Mapping[int, Contrast]
-    missing_pairs: frozenset[tuple[Cell, Cell]]
+    missing_pairs: frozenset[Pair]
     reference_ids: frozenset[int]
+    facts: ArchitectureFacts | None
+
+    def absent(self) -> set[Cell]:
+        """Cells without a checkpoint."""
+        return {cell for cell in self.grid.cells() if cell not in self.grid.locations}
 
     def to_score(self) -> set[Cell]:
         """Cells whose scores, or whose KL to a reference, the warehouse lacks."""
@@ -69,9 +89,21 @@ class Block:
             cell for cell, entry in self.entries.items() if not entry.complete or self.reference_ids - entry.references
         }
 
+    def partners(self, pairs: Iterable[Pair]) -> set[Cell]:
+        """Cells that must be read for these pairs: their two sides, and for two seeds all seeds at that step.
+
+        All seeds, because the entropy of the seeds' mean prediction needs every one of them.
+        """
+        pairs = list(pairs)
+        steps = {p[1] for p, q in pairs if p[1] == q[1]}
+        mixed = {cell for cell in self.grid.cells() if cell[1] in steps}
+        return {cell for pair in pairs for cell in pair} | mixed - self.absent()
+
     def to_read(self) -> set[Cell]:
-        """Cells that must be read: to be scored, or to be paired."""
-        return self.to_score() | {cell for pair in self.missing_pairs for cell in pair}
+        """Cells that must be read, as far as that is known without reading."""
+        absent = self.absent()
+        readable = [pair for pair in self.missing_pairs if absent.isdisjoint(pair)]
+        return (self.to_score() | self.partners(readable)) - absent
 
 
 def survey(study: Study, found: Sequence[CheckpointLocation]) -> list[Grid]:
@@ -79,7 +111,7 @@ def survey(study: Study, found: Sequence[CheckpointLocation]) -> list[Grid]:
 
     Raises MissingRevision for a model, seed or step that no checkpoint has.
     """
-    _refuse_unknown("model", study.models, {location.model for location in found}, study)
+    _refuse_unknown("model {}", study.models, {location.model for location in found}, study)
     return [
         _grid(study, model, found)
         for model in sorted({location.model for location in found}, key=_natural)
@@ -90,22 +122,26 @@ def survey(study: Study, found: Sequence[CheckpointLocation]) -> list[Grid]:
 def _grid(study: Study, model: str, found: Sequence[CheckpointLocation]) -> Grid:
     locations = {(location.seed, location.step): location for location in found if location.model == model}
     seeds, steps = {seed for seed, _ in locations}, {step for _, step in locations}
-    _refuse_unknown(f"seed of {model}", study.seeds, seeds, study)
-    _refuse_unknown(f"step of {model}", study.steps, steps, study)
+    _refuse_unknown(f"seed {{}} of {model}", study.seeds, seeds, study)
+    _refuse_unknown(f"step {{}} of {model}", study.steps, steps, study)
     return Grid(model, study.seeds or tuple(sorted(seeds)), study.steps or tuple(sorted(steps)), locations)
 
 
+_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+
+
 def _natural(name: str) -> tuple[float, str]:
-    """Order of model names: by the first number in them, so that 9m comes before 14m."""
-    digits = "".join(character if character.isdigit() else " " for character in name).split()
-    return (float(digits[0]) if digits else 0.0, name)
+    """Order of model names: by the first size in them, so that 9m comes before 14m, and 410m before 1.4b."""
+    number = r"(\d+(?:\.\d+)?)"
+    size = re.search(number + r"([kmbt])(?![a-z])", name.lower()) or re.search(number + "()", name)
+    return (float(size[1]) * _UNITS[size[2]] if size else 0.0, name)
 
 
 def _refuse_unknown(what: str, wanted: Collection[object], known: Collection[object], study: Study) -> None:
     for value in wanted:
         if value not in known:
             raise MissingRevision(
-                f"Study {study.name} names {what} {value}, which is not below {study.root}; "
+                f"Study {study.name} names {what.format(value)}, which is not below {study.root}; "
                 f"{_nearest(value, known)}. Drop it from the study, or add its checkpoints."
             )
 
@@ -161,11 +197,13 @@ def plan_block(
         for contrast in contrasts(study.kinds, grid.seeds, grid.steps)
     }
     ids = declare_comparisons(connection, corpus_id, protocol_id, wanted)
+    weights = measured_weights(connection, list(checkpoint_ids.values()))
     done = known_pairs(connection, [entry.evaluation_id for entry in by_cell.values()])
     return Block(
         grid,
         model_id,
         checkpoint_ids,
+        {cell: weights[key] for cell, key in checkpoint_ids.items() if key in weights},
         by_cell,
         {ids[key]: contrast for key, contrast in wanted.items()},
         frozenset(
@@ -175,7 +213,18 @@ def plan_block(
             if (by_cell[p].evaluation_id, by_cell[q].evaluation_id) not in done
         ),
         frozenset(reference_ids),
+        _known_facts(connection, model_id),
     )
+
+
+def _known_facts(connection: Connection, model_id: int) -> ArchitectureFacts | None:
+    model = schema.model.c
+    columns = (
+        *(model.architecture, model.parameters, model.parameters_without_embeddings, model.hidden_size),
+        *(model.layers, model.vocabulary_width, model.context_length),
+    )
+    row = connection.execute(select(*columns).where(model.model_id == model_id)).one()
+    return None if row.architecture is None else ArchitectureFacts(*row)
 
 
 def _declare_checkpoints(connection: Connection, study: Study, grid: Grid, model_id: int) -> dict[Cell, int]:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -18,7 +19,7 @@ from ingest import layers
 from ingest.corpus import Corpus, load_corpus
 from ingest.references import Reference, load_reference, reference_from_ids
 from ingest.study import ReferenceSpec, Study
-from ingest.tagging import MissingTaggerData, find_words
+from ingest.tagging import MissingTaggerData, find_words, require_tagger_data
 from ingest.vocabulary import Vocabulary
 from warehouse import schema
 from warehouse.annotations import layer_names, load_layer
@@ -43,6 +44,10 @@ class NoBeginningToken(WarehouseError):
     """The tokenizer has no token that begins a sequence."""
 
 
+class DifferentTokenizers(WarehouseError):
+    """Models that should be compared were trained with different tokenizers."""
+
+
 class UnknownLayer(WarehouseError):
     """The study names a layer that is not built in."""
 
@@ -58,6 +63,15 @@ class Setting:
     corpus_id: int
     protocol_id: int
     first_token_id: int
+
+    def require_tokenizer(self, path: Path) -> None:
+        """Raise DifferentTokenizers if a checkpoint's folder holds a tokenizer.json other than the setting's."""
+        file = path / "tokenizer.json"
+        if file.is_file() and (digest := hashlib.sha256(file.read_bytes()).hexdigest()) != self.vocabulary.sha256:
+            raise DifferentTokenizers(
+                f"The tokenizer in {path} is not the one that made the corpus (sha256 {digest[:12]} and "
+                f"{self.vocabulary.sha256[:12]}): ingest checkpoints of another tokenizer as another study."
+            )
 
     def input_digest(self, study: Study, weights_sha256: str) -> str:
         """SHA-256 of all that decides an evaluation: weights, token ids, tokenizer, protocol."""
@@ -79,8 +93,14 @@ def read_corpus(study: Study, vocabulary: Vocabulary) -> Corpus:
 
 
 def read_references(study: Study, vocabulary: Vocabulary) -> list[Reference]:
-    """The study's references, counted from their texts or read from their files of counts."""
-    return [_read_reference(spec, vocabulary) for spec in study.references]
+    """The study's references, counted from their texts or read from their files of counts.
+
+    Raises what reading them raises, and InfiniteDivergence where one gives an id no probability.
+    """
+    references = [_read_reference(spec, vocabulary) for spec in study.references]
+    for reference in references:
+        reference.log_probabilities()
+    return references
 
 
 def _read_reference(spec: ReferenceSpec, vocabulary: Vocabulary) -> Reference:
@@ -174,16 +194,24 @@ def _save_layers(
     vocabulary: Vocabulary,
     references: list[Reference],
 ) -> None:
-    present = layer_names(connection, corpus_id)
+    absent = {TOTAL, *wanted_layers(study)} - layer_names(connection, corpus_id)
+    if absent.intersection(TAGGED) and not _can_tag(required=bool({*TAGGED}.intersection(study.layers))):
+        absent -= {*TAGGED}
     for name, make in _makers(corpus, vocabulary, references).items():
-        if name in present or not (name == TOTAL or name in wanted_layers(study)):
-            continue
-        try:
-            load_layer(connection, corpus_id, make())
-        except MissingTaggerData as missing:
-            if name in study.layers:
-                raise
-            log.warning("Layer %s is left out: %s", name, missing)
+        if name in absent and (layer := make()).categories:  # the context of a lone token has no value
+            load_layer(connection, corpus_id, layer)
+
+
+def _can_tag(*, required: bool) -> bool:
+    """Whether NLTK's tagger has its data, fetched if need be. Raises MissingTaggerData if required and it has not."""
+    try:
+        require_tagger_data(download=True)
+    except MissingTaggerData as missing:
+        if required:
+            raise
+        log.warning("Layers %s are left out: %s", " and ".join(TAGGED), missing)
+        return False
+    return True
 
 
 def wanted_layers(study: Study) -> tuple[str, ...]:
@@ -197,6 +225,7 @@ def wanted_layers(study: Study) -> tuple[str, ...]:
 def _makers(corpus: Corpus, vocabulary: Vocabulary, references: list[Reference]) -> dict[str, Callable[[], Layer]]:
     """How each layer of a text is made, in the order in which they are listed."""
     words = cache(lambda: find_words(corpus.text))
+    tagged = cache(lambda: layers.pos(corpus, words()))
     counted = next((r for r in references if r.name == "unigram"), None) or next(iter(references), None)
     counts = counted or reference_from_ids(corpus.name, corpus.ids, vocabulary.length, source=f"corpus {corpus.name}")
     return {
@@ -206,8 +235,8 @@ def _makers(corpus: Corpus, vocabulary: Vocabulary, references: list[Reference])
         "word_start": lambda: layers.word_start(corpus, words()),
         "word_end": lambda: layers.word_end(corpus, words()),
         "frequency": lambda: layers.frequency(corpus.ids, counts.counts, source=counts.source),
-        "pos": lambda: layers.pos(corpus, words(), download=True),
-        "pos.context": lambda: layers.context_of(layers.pos(corpus, words(), download=True)),
+        "pos": tagged,
+        "pos.context": lambda: layers.context_of(tagged()),
     }
 
 

@@ -88,6 +88,9 @@ class Study:
             prefix = f"{part}_"
             inner = {key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)}
             study = replace(study, **{part: replace(getattr(study, part), **inner)})
+            given = {key: value for key, value in given.items() if not key.startswith(prefix)}
+        if given:
+            raise TypeError(f"no key of a study: {', '.join(given)}")
         return _checked(study, "the options")
 
 
@@ -102,6 +105,8 @@ def read_study(path: Path) -> Study:
         raise BadStudy(
             f"There is no study file {path}: give the path of a TOML file that says what to measure."
         ) from None
+    except OSError as error:
+        raise BadStudy(f"Study {path} cannot be read ({error.strerror}): give the path of a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadStudy(f"Study {path} is no TOML file ({error}): mend it there.") from None
     return parse_study({"name": path.stem, **table}, where=str(path), folder=path.parent)
@@ -169,6 +174,11 @@ def _checked(study: Study, where: str) -> Study:
         raise BadStudy(f"Key window in {where} must be at least 2 tokens, not {study.protocol.window}.")
     if not study.protocol.bos:
         raise BadStudy(f"Key bos in {where} must be true: windows of kind concatenated begin with BOS.")
+    if study.references and study.protocol.vocabulary == "model":
+        raise BadStudy(
+            f"References in {where} count the tokenizer's ids, but key vocabulary is model: set it to tokenizer, "
+            "or drop the references."
+        )
     for reference in study.references:
         if (reference.text is None) == (reference.counts is None):
             raise BadStudy(f"Reference {reference.name} in {where} needs either text or counts, one of the two.")

@@ -277,7 +277,7 @@ def _object(connection: Connection, key: Key, description: tuple[str, str, str])
         name,
         create,
         owner=statements(_OWNERS),
-        privileges=[(what, on, to, option) for what, on, to, option in _rows(connection, _PRIVILEGES, params)],
+        privileges=_privileges(connection, *key),
         comments=statements(_COMMENTS),
         # An index first: filling the view then fills it too.
         attached=statements(_ATTACHED) + statements(_REFRESH),
@@ -286,22 +286,25 @@ def _object(connection: Connection, key: Key, description: tuple[str, str, str])
 
 def _restore_privileges(connection: Connection, item: _Object, *, ours: bool) -> None:
     """Grant what was granted; for a user's object exactly that, so that default privileges add nothing."""
+    current = _privileges(connection, item.key[0], _oid(connection, item))
+    if set(current) == set(item.privileges):
+        return
     target = item.name if item.kind != "f" else f"routine {item.name}"
     if not ours:
-        for role in _grantees(connection, item):
+        for role in {to for _, _, to, _ in current}:
             connection.execute(f"revoke all on {target} from {role}".encode())
     for what, on, to, grantable in item.privileges:
         option = " with grant option" if grantable else ""
         connection.execute(f"grant {what} on {on} to {to}{option}".encode())
 
 
-def _grantees(connection: Connection, item: _Object) -> set[str]:
-    params = {"catalogue": item.key[0], "oid": _oid(connection, item)}
-    return {to for _, _, to, _ in _rows(connection, _PRIVILEGES, params)}
+def _privileges(connection: Connection, catalogue: str, oid: int | None) -> list[tuple[str, str, str, bool]]:
+    """Privileges on an object and its columns: what, on what, to whom, with grant option."""
+    return [(*row,) for row in _rows(connection, _PRIVILEGES, {"catalogue": catalogue, "oid": oid})]
 
 
 def _oid(connection: Connection, item: _Object) -> int | None:
     """The oid of the object that has the name now."""
-    if item.kind == "f":
-        return _rows(connection, "select to_regprocedure(%s)::oid", [item.name])[0][0]
-    return _rows(connection, "select to_regclass(%s)::oid", [item.name])[0][0]
+    find = "select to_regprocedure(%s)::oid" if item.kind == "f" else "select to_regclass(%s)::oid"
+    [(oid,)] = _rows(connection, find, [item.name])
+    return None if oid is None else int(oid)

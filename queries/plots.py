@@ -98,7 +98,7 @@ def draw_conditional(curves: pd.DataFrame, phases: pd.DataFrame, caption: Captio
             for value, curve in curves[curves["model"] == model].groupby("value", sort=False):
                 _line(axes, curve, colours[value], label=str(value))
             _dress(axes, curves["step"], phases[phases["model"] == model], model)
-        _legend(figure, panels[0])
+        _legend(figure, panels)
         _finish(figure, panels, [_CONVERGENCE_LABEL] * len(panels))
     return figure
 
@@ -122,7 +122,7 @@ def draw_phases(curves: pd.DataFrame, readings: pd.DataFrame, phases: pd.DataFra
                 below.plot(reading["step"] + 1, reading[name], color=colour, marker="o", label=READINGS[name])
             _dress(below, curves["step"], own)
         if shown:
-            _legend(figure, lower[0])
+            _legend(figure, lower)
         labels = [_CONVERGENCE_LABEL] * len(models) + ["KL, cross-entropy (nats)"] * len(models)
         _finish(figure, panels, labels)
     return figure
@@ -137,9 +137,12 @@ def save(figure: Figure, path: Path) -> None:
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     with _style():
         figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+    part = path.with_name(f".{path.name}.part")
     try:
-        path.write_bytes(buffer.getvalue())
+        part.write_bytes(buffer.getvalue())
+        part.replace(path)
     except OSError as error:
+        part.unlink(missing_ok=True)
         raise BadOutput(f"Cannot write {path}: {error.strerror}.") from error
 
 
@@ -233,16 +236,18 @@ def _colours(number: int, *, ordered: bool) -> Sequence[str]:
     return [to_hex(ramp(0.12 + 0.88 * place / max(number - 1, 1))) for place in range(number)]
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    """The lines of one panel, which are those of all, in the room that the header left for them."""
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """A label for each kind of line that some panel has, in the room that the header left for them."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    handles, labels = axes.get_legend_handles_labels()
+    lines = {str(line.get_label()): line for axes in panels for line in axes.lines}
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     left, top = _MARGIN / figure.get_figwidth(), engine.get()["rect"][3]
-    columns = _legend_columns(len(labels), figure.get_figwidth())
-    legend = figure.legend(handles, labels, loc="lower left", bbox_to_anchor=(left, top), ncols=columns, **_LEGEND)
+    columns = _legend_columns(len(lines), figure.get_figwidth())
+    legend = figure.legend(
+        lines.values(), lines.keys(), loc="lower left", bbox_to_anchor=(left, top), ncols=columns, **_LEGEND
+    )
     legend.set_in_layout(False)
 
 

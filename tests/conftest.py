@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -22,6 +23,9 @@ from warehouse.conninfo import parse_url, to_url
 from warehouse.database import Database, reader_parameters
 from warehouse.embedded import EmbeddedServer
 from warehouse.migration import upgrade
+
+if TYPE_CHECKING:
+    from tests.ingested import Ingested
 
 # Nothing here survives the session, so nothing needs to reach the disk; several servers share the memory.
 TEST_SETTINGS = {"fsync": "off", "shared_buffers": "128MB"}
@@ -96,6 +100,28 @@ def empty_database(server_url: str) -> Iterator[Database]:
     name = f"empty_{uuid.uuid4().hex[:12]}"
     _administer(server_url, "create database {} encoding 'UTF8' template template0", name)
     yield database_at(server_url, name)
+    _administer(server_url, "drop database {} with (force)", name)
+
+
+@pytest.fixture(scope="session")
+def ingested(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingested]:
+    """Two models of four seeds and four steps, ingested once. For reading only: `ingested_copy` may be changed."""
+    from tests.ingested import Ingested, ingest, make_study
+
+    name = f"ingested_{uuid.uuid4().hex[:12]}"
+    _administer(server_url, "create database {} template {}", name, template)
+    study, database = make_study(tmp_path_factory.mktemp("ingested")), database_at(server_url, name)
+    yield Ingested(database, study, ingest(database, study))
+    _administer(server_url, "drop database {} with (force)", name)
+
+
+@pytest.fixture
+def ingested_copy(server_url: str, ingested: Ingested, tmp_path: Path) -> Iterator[Ingested]:
+    """A copy of the ingested database and of the folder of its checkpoints; dropped after the test."""
+    name = f"copy_{uuid.uuid4().hex[:12]}"
+    original = parse_url(ingested.database.owner_url)["dbname"]
+    _administer(server_url, "create database {} template {}", name, original)
+    yield ingested.moved(database_at(server_url, name), tmp_path / "models")
     _administer(server_url, "drop database {} with (force)", name)
 
 

@@ -28,20 +28,26 @@ def layer_names(connection: Connection, corpus_id: int, model_id: int | None = N
     return set(connection.execute(select(layer.name).where(layer.corpus_id == corpus_id, owner)).scalars())
 
 
+def layer_source(connection: Connection, corpus_id: int, name: str, model_id: int | None = None) -> str | None:
+    """What a layer was made from, None if there is no such layer; no other session adds it in this transaction."""
+    hold_corpus(driver(connection), corpus_id)
+    layer = schema.annotation_layer.c
+    owner = layer.model_id.is_(None) if model_id is None else layer.model_id == model_id
+    query = select(layer.source).where(layer.corpus_id == corpus_id, layer.name == name, owner)
+    return connection.execute(query).scalar_one_or_none()
+
+
 def load_layer(
     connection: Connection, corpus_id: int, layer: Layer, *, model_id: int | None = None, replace: bool = False
 ) -> int:
     """Write a layer and its summaries for all evaluations and comparisons of the corpus (and model); returns its id.
 
-    Raises BadAnnotation if the layer does not cover the corpus token by token or exists and replace is not set.
+    Raises BadAnnotation if the layer does not cover the corpus token by token, has no value at all, has codes without a
+    category, takes the name of the layer of all tokens for a model, or exists and replace is not set.
     """
     hold_corpus(driver(connection), corpus_id)
     corpus = connection.execute(select(schema.corpus).where(schema.corpus.c.corpus_id == corpus_id)).mappings().one()
-    if len(layer.codes) != corpus["n_tokens"]:
-        raise BadAnnotation(
-            f"Layer {layer.name} has {len(layer.codes)} tokens, but corpus {corpus['name']} has {corpus['n_tokens']}: "
-            "annotate every token, with -1 for no value."
-        )
+    _check(layer, corpus["name"], corpus["n_tokens"], model_id)
     if layer.name in layer_names(connection, corpus_id, model_id):
         if not replace:
             raise BadAnnotation(
@@ -55,6 +61,23 @@ def load_layer(
         evaluations.summarise_layer(connection, codes, model_id, values)
         comparisons.summarise_layer(connection, codes, model_id, values)
     return layer_id
+
+
+def _check(layer: Layer, corpus: str, n_tokens: int, model_id: int | None) -> None:
+    if len(layer.codes) != n_tokens:
+        raise BadAnnotation(
+            f"Layer {layer.name} has {len(layer.codes)} tokens, but corpus {corpus} has {n_tokens}: "
+            "annotate every token, with -1 for no value."
+        )
+    if layer.name == TOTAL and model_id is not None:
+        raise BadAnnotation(f"The name {TOTAL} is the layer of all tokens: choose another for a layer of one model.")
+    if not layer.categories or (layer.codes < 0).all():
+        raise BadAnnotation(f"Layer {layer.name} gives no token of corpus {corpus} a value: annotate at least one.")
+    if int(layer.codes.max()) >= len(layer.categories) or int(layer.codes.min()) < -1:
+        raise BadAnnotation(
+            f"Layer {layer.name} has {len(layer.categories)} categories, but codes from {layer.codes.min()} to "
+            f"{layer.codes.max()}: number the categories from 0, with -1 for no value."
+        )
 
 
 def drop_layer(connection: Connection, corpus_id: int, name: str, *, model_id: int | None = None) -> None:

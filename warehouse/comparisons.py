@@ -60,8 +60,7 @@ class _Comparison:
 
 
 # Which pairs answer a comparison: same corpus and protocol, the two models and steps, good checkpoints, no flagged run.
-_MEMBERS = """
-select pair.pair_id, run_p.seed as seed_p, run_q.seed as seed_q, pair.mean_kl
+_ELIGIBLE = """
 from warehouse.comparison as comparison
 inner join warehouse.run as run_p on run_p.model_id = comparison.model_id
 inner join warehouse.checkpoint as checkpoint_p
@@ -78,10 +77,51 @@ inner join warehouse.checkpoint as checkpoint_q
     and checkpoint_q.step = comparison.step_q and checkpoint_q.status = 'ok'
 inner join warehouse.run as run_q on run_q.run_id = checkpoint_q.run_id and run_q.model_id = comparison.model_q_id
 where
-    comparison.comparison_id = :comparison
-    and (comparison.run_set = 'all' or not (run_p.outlier or run_q.outlier))
+    (comparison.run_set = 'all' or not (run_p.outlier or run_q.outlier))
     and (comparison.kind = 'seed') = (run_p.run_id <> run_q.run_id)
+"""
+
+_MEMBERS = f"""
+select pair.pair_id, run_p.seed as seed_p, run_q.seed as seed_q, pair.mean_kl
+{_ELIGIBLE} and comparison.comparison_id = :comparison
 order by run_p.seed, run_q.seed
+"""
+
+# The pairs that a comparison was derived from.
+_STORED_MEMBERS = """
+select pair.pair_id, run_p.seed as seed_p, run_q.seed as seed_q, pair.mean_kl
+from warehouse.comparison_member as member
+inner join warehouse.comparison_pair as pair on pair.pair_id = member.pair_id
+inner join warehouse.evaluation as p on p.evaluation_id = pair.evaluation_p
+inner join warehouse.checkpoint as checkpoint_p on checkpoint_p.checkpoint_id = p.checkpoint_id
+inner join warehouse.run as run_p on run_p.run_id = checkpoint_p.run_id
+inner join warehouse.evaluation as q on q.evaluation_id = pair.evaluation_q
+inner join warehouse.checkpoint as checkpoint_q on checkpoint_q.checkpoint_id = q.checkpoint_id
+inner join warehouse.run as run_q on run_q.run_id = checkpoint_q.run_id
+where member.comparison_id = :comparison
+order by run_p.seed, run_q.seed
+"""
+
+_OUTDATED = f"""
+with chosen as (
+    select comparison_id from warehouse.comparison
+    where corpus_id = :corpus and protocol_id = :protocol and model_id = :model
+),
+
+eligible as (
+    select comparison.comparison_id, pair.pair_id
+    {_ELIGIBLE} and comparison.comparison_id in (select comparison_id from chosen)
+),
+
+member as (
+    select comparison_id, pair_id from warehouse.comparison_member
+    where comparison_id in (select comparison_id from chosen)
+)
+
+select distinct comparison_id
+from eligible full join member using (comparison_id, pair_id)
+where eligible.pair_id is null or member.pair_id is null
+order by comparison_id
 """
 
 
@@ -107,6 +147,15 @@ def load_pair(connection: Connection, unit: Pair, corpus_id: int, first_token_id
     if pair_id is not None:
         copy_chunks(connection, schema.divergence_chunk, {"pair_id": pair_id}, first_token_id, {"kl": unit.kl})
     return pair_id
+
+
+def outdated(connection: Connection, corpus_id: int, protocol_id: int, model_id: int) -> list[int]:
+    """Comparisons of a model that are not derived from exactly the pairs that answer them now.
+
+    They lack a pair just written, or were wanted only after their pairs had been measured for another comparison.
+    """
+    keys = {"corpus": corpus_id, "protocol": protocol_id, "model": model_id}
+    return list(connection.execute(text(_OUTDATED), keys).scalars())
 
 
 def derive(
@@ -147,7 +196,7 @@ def summarise_layer(connection: Connection, layer: Values, model_id: int | None,
     if model_id is not None:
         query = query.where(column.model_id == model_id)
     for comparison_id, seeds in connection.execute(query.order_by(column.comparison_id)).all():
-        members = [Member(*row) for row in connection.execute(text(_MEMBERS), {"comparison": comparison_id})]
+        members = [Member(*row) for row in connection.execute(text(_STORED_MEMBERS), {"comparison": comparison_id})]
         mean_query = "select kl from warehouse.convergence_chunk where comparison_id = %(comparison)s order by chunk_id"
         (mean,) = read_tokens(connection, mean_query, {"comparison": comparison_id}, 1)
         _write_summaries(connection, comparison_id, mean, _read_pairs(connection, members, {}), seeds, [layer], values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import ColumnElement, Connection, exists, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from warehouse import schema
@@ -106,6 +106,30 @@ def entries(
         row.checkpoint_id: Entry(row.evaluation_id, row.input_digest, frozenset(references.get(row.evaluation_id, ())))
         for row in connection.execute(query)
     }
+
+
+def measured_weights(connection: Connection, checkpoint_ids: Collection[int]) -> dict[int, str]:
+    """SHA-256 of the weights of those checkpoints that have an evaluation, on whatever corpus."""
+    checkpoint = schema.checkpoint.c
+    query = select(checkpoint.checkpoint_id, checkpoint.weights_sha256).where(
+        checkpoint.checkpoint_id.in_(checkpoint_ids), checkpoint.weights_sha256.is_not(None), _measured()
+    )
+    return {row.checkpoint_id: row.weights_sha256 for row in connection.execute(query)}
+
+
+def record_failure(connection: Connection, checkpoint_id: int, status: str, reason: str) -> None:
+    """Say why a checkpoint could not be read, unless it was measured before: what was measured then still holds."""
+    checkpoint = schema.checkpoint.c
+    unmeasured = update(schema.checkpoint).where(checkpoint.checkpoint_id == checkpoint_id, ~_measured())
+    connection.execute(unmeasured.values(status=status, reason=reason))
+
+
+def _measured() -> ColumnElement[bool]:
+    """Whether a checkpoint has a complete evaluation."""
+    evaluation = schema.evaluation.c
+    return exists().where(
+        evaluation.checkpoint_id == schema.checkpoint.c.checkpoint_id, evaluation.status == "complete"
+    )
 
 
 def declare_comparisons(

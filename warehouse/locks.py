@@ -38,9 +38,3 @@ def claim_block(connection: psycopg.Connection[Any], name: str, *, wait: bool) -
         return True
     row = connection.execute("select pg_try_advisory_lock(%s, %s)", (_BLOCK, key)).fetchone()
     return bool(row and row[0])
-
-
-def release_block(connection: psycopg.Connection[Any], name: str) -> None:
-    """Give a claimed block back."""
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big", signed=True)
-    connection.execute("select pg_advisory_unlock(%s, %s)", (_BLOCK, key))

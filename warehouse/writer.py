@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import psycopg
 from sqlalchemy import Connection, Engine
@@ -18,8 +19,11 @@ log = logging.getLogger(__name__)
 
 #: Seconds to wait before each new try after the server was lost.
 RETRIES = (1, 2, 5, 10, 20)
-#: SQLSTATE classes of a lost connection: connection exceptions, and operator intervention such as a shutdown.
-_LOST = ("08", "57P")
+#: SQLSTATE classes worth another try: connection exceptions, operator intervention such as a shutdown, rollbacks that
+#: end a deadlock.
+_LOST = ("08", "57P", "40")
+
+T = TypeVar("T")
 
 
 class NoRoom(RunFailed):
@@ -34,27 +38,33 @@ class Writer:
     engine: Engine
     reserve: int
 
-    def commit(self, work: Callable[[Connection], None]) -> None:
-        """Run work in one transaction, again if the server was lost meanwhile.
+    def commit(self, work: Callable[[Connection], T]) -> T:
+        """Run work in one transaction, again if the server was lost meanwhile or chose it to end a deadlock.
 
         Raises NoRoom where the disk is full, or would be; nothing is written then.
         """
-        for wait in (*RETRIES, None):
+        for wait in RETRIES:
             try:
-                self.require_room(0)
-                with self.engine.begin() as connection:
-                    work(connection)
-                return
+                return self._commit_once(work)
             except (DBAPIError, psycopg.Error, DatabaseUnreachable) as error:
-                if isinstance(_cause(error), psycopg.errors.DiskFull):
-                    raise NoRoom(
-                        "The disk of the database server is full, so this step was not written: "
-                        "free room there, then run the same command again."
-                    ) from error
-                if wait is None or not _is_lost(error):
+                if not _is_lost(error):
                     raise
                 log.warning("The database server was lost; trying again in %s s.", wait)
                 time.sleep(wait)
+        return self._commit_once(work)
+
+    def _commit_once(self, work: Callable[[Connection], T]) -> T:
+        self.require_room(0)
+        try:
+            with self.engine.begin() as connection:
+                return work(connection)
+        except (DBAPIError, psycopg.Error) as error:
+            if isinstance(_cause(error), psycopg.errors.DiskFull):
+                raise NoRoom(
+                    "The disk of the database server is full, so this step was not written: "
+                    "free room there, then run the same command again."
+                ) from error
+            raise
 
     def require_room(self, wanted: int) -> None:
         """Raise NoRoom if writing so many bytes would leave less than the reserve on the embedded server's disk."""

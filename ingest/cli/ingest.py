@@ -96,10 +96,10 @@ def require_success(report: Report) -> None:
 
     failures = report.outcome.failures
     if failures:
-        more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
+        more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
         raise RunFailed(
-            f"{len(failures)} checkpoints could not be read ({failures[0].rstrip('.')}{more}); the rest is in the "
-            "warehouse. View checkpoints says why for each: mend them and run again."
+            f"Some checkpoints could not be read ({failures[0].rstrip('.')}{more}); the rest is in the warehouse. "
+            "View checkpoints says why for each: mend them and run the same command again."
         )
 
 

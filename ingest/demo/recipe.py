@@ -110,10 +110,10 @@ TINY = Recipe(
     head_size=8,
     layers=2,
     seeds=(0, 1, 2),
-    steps=(0, 2, 8, 24, 64, 96, 192),
+    steps=(0, 1, 8, 24, 64, 96, 128),
     batch_size=4,
-    warmup_steps=64,
-    peak_learning_rate=16e-3,
+    warmup_steps=48,
+    peak_learning_rate=2e-2,
     weight_decay=1.0,
     dtype="float64",
 )

@@ -1,6 +1,7 @@
 -- Where a curve of convergence turns: end of the uniform phase, peak, trough.
 -- Takes any curve of convergence over training steps: arrays of one length, steps ascending, no NULL.
--- Source: the estimator of docs/methods (an extension of Fehlauer et al. 2025, who drew boundaries by eye).
+-- Source: an extension; Fehlauer et al. 2025 drew the boundaries by eye. The trough is the deepest drawdown below the
+-- running maximum, the peak the maximum before it, the uniform phase what comes before a noticeable rise (or fall).
 create or replace function analysis.estimate_phases(
     steps integer[],
     convergence double precision[],

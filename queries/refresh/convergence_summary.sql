@@ -87,31 +87,22 @@ group by 1, 2, 3, 4, 5;
 
 analyze refresh_pair;
 
-create temporary table refreshed as
-with sums as (
-    select
-        cell.comparison_id,
-        cell.layer_id,
-        cell.category_id,
-        count(*)::integer as clusters,
-        sum(cell.n)::bigint as n,
-        sum(cell.x) as sum_kl,
-        sum(cell.x2) as sum_kl2,
-        min(cell.min_x) as min_kl,
-        max(cell.max_x) as max_kl,
-        sum(cell.x * cell.x) as cluster_xx,
-        sum(cell.x * cell.n) as cluster_xn,
-        sum(cell.n::double precision * cell.n) as cluster_nn,
-        sum(cell.x * whole.x) as cross_xx,
-        sum(cell.x * whole.n) as cross_xn,
-        sum(cell.n * whole.x) as cross_nx,
-        sum(cell.n::double precision * whole.n) as cross_nn
-    from refresh_cell as cell
-    inner join refresh_cluster as whole on cell.comparison_id = whole.comparison_id and cell.cluster = whole.cluster
-    group by cell.comparison_id, cell.layer_id, cell.category_id
-),
+-- Keys of their own, so that joining them below is quick whatever the planner makes of these sizes.
+create temporary table refresh_seed (
+    comparison_id integer,
+    layer_id integer,
+    category_id integer,
+    seed_sums double precision [],
+    primary key (comparison_id, layer_id, category_id)
+);
 
-touching as (
+insert into refresh_seed
+select
+    touching.comparison_id,
+    touching.layer_id,
+    touching.category_id,
+    array_agg(touching.total order by touching.seed)
+from (
     select
         side.comparison_id,
         side.layer_id,
@@ -138,44 +129,60 @@ touching as (
         where seed_q <> seed_p
     ) as side
     group by side.comparison_id, side.layer_id, side.category_id, side.seed
-),
+) as touching
+group by touching.comparison_id, touching.layer_id, touching.category_id;
 
-seeds as (
-    select
-        touching.comparison_id,
-        touching.layer_id,
-        touching.category_id,
-        array_agg(touching.total order by touching.seed) as seed_sums
-    from touching
-    group by touching.comparison_id, touching.layer_id, touching.category_id
-),
+create temporary table refresh_square (
+    comparison_id integer,
+    layer_id integer,
+    category_id integer,
+    n_pairs bigint,
+    pair_square_sum double precision,
+    primary key (comparison_id, layer_id, category_id)
+);
 
-both_ways as (
+insert into refresh_square
+select
+    both_ways.comparison_id,
+    both_ways.layer_id,
+    both_ways.category_id,
+    sum(both_ways.directions),
+    sum(both_ways.total * both_ways.total)
+from (
     select
-        pair.comparison_id,
-        pair.layer_id,
-        pair.category_id,
+        comparison_id,
+        layer_id,
+        category_id,
         count(*) as directions,
-        sum(pair.total) as total
-    from refresh_pair as pair
-    where pair.seed_p <> pair.seed_q
-    group by
-        pair.comparison_id,
-        pair.layer_id,
-        pair.category_id,
-        least(pair.seed_p, pair.seed_q),
-        greatest(pair.seed_p, pair.seed_q)
-),
+        sum(total) as total
+    from refresh_pair
+    where seed_p <> seed_q
+    group by comparison_id, layer_id, category_id, least(seed_p, seed_q), greatest(seed_p, seed_q)
+) as both_ways
+group by both_ways.comparison_id, both_ways.layer_id, both_ways.category_id;
 
-squares as (
+create temporary table refreshed as
+with sums as (
     select
-        both_ways.comparison_id,
-        both_ways.layer_id,
-        both_ways.category_id,
-        sum(both_ways.directions) as n_pairs,
-        sum(both_ways.total * both_ways.total) as pair_square_sum
-    from both_ways
-    group by both_ways.comparison_id, both_ways.layer_id, both_ways.category_id
+        cell.comparison_id,
+        cell.layer_id,
+        cell.category_id,
+        count(*)::integer as clusters,
+        sum(cell.n)::bigint as n,
+        sum(cell.x) as sum_kl,
+        sum(cell.x2) as sum_kl2,
+        min(cell.min_x) as min_kl,
+        max(cell.max_x) as max_kl,
+        sum(cell.x * cell.x) as cluster_xx,
+        sum(cell.x * cell.n) as cluster_xn,
+        sum(cell.n::double precision * cell.n) as cluster_nn,
+        sum(cell.x * whole.x) as cross_xx,
+        sum(cell.x * whole.n) as cross_xn,
+        sum(cell.n * whole.x) as cross_nx,
+        sum(cell.n::double precision * whole.n) as cross_nn
+    from refresh_cell as cell
+    inner join refresh_cluster as whole on cell.comparison_id = whole.comparison_id and cell.cluster = whole.cluster
+    group by cell.comparison_id, cell.layer_id, cell.category_id
 )
 
 select
@@ -189,15 +196,15 @@ select
     end as pair_square_sum,
     seeds.seed_sums
 from sums
-inner join seeds
+inner join refresh_seed as seeds
     on
         sums.comparison_id = seeds.comparison_id
         and sums.layer_id = seeds.layer_id
         and sums.category_id = seeds.category_id
-left join squares
+left join refresh_square as squares
     on
         sums.comparison_id = squares.comparison_id
         and sums.layer_id = squares.layer_id
         and sums.category_id = squares.category_id;
 
-drop table refresh_layer, refresh_cell, refresh_cluster, refresh_pair;
+drop table refresh_layer, refresh_cell, refresh_cluster, refresh_pair, refresh_seed, refresh_square;

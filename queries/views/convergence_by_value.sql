@@ -19,9 +19,11 @@ select
     summary.n as n_tokens,
     -- a difference, because the negative of 0 shows as -0
     0 - summary.sum_kl / nullif(summary.n, 0) as convergence,
-    error.se_seed,
-    error.se_document,
-    sqrt(error.se_seed * error.se_seed + error.se_document * error.se_document) as se_total,
+    seeds.standard_error as se_seed,
+    clusters.standard_error as se_document,
+    sqrt(
+        seeds.standard_error * seeds.standard_error + clusters.standard_error * clusters.standard_error
+    ) as se_total,
     comparison.sd_pairs,
     sqrt(
         greatest(summary.sum_kl2 - summary.sum_kl * summary.sum_kl / nullif(summary.n, 0), 0)
@@ -48,16 +50,16 @@ inner join warehouse.convergence_summary as summary on comparison.comparison_id 
 inner join warehouse.annotation_layer as layer on summary.layer_id = layer.layer_id
 inner join warehouse.annotation_category as category
     on summary.layer_id = category.layer_id and summary.category_id = category.category_id
+left join lateral analysis.jackknife_error(
+    case comparison.kind when 'seed' then 2 else 1 end,
+    comparison.n_pairs,
+    summary.n,
+    summary.seed_sums,
+    comparison.seed_pairs,
+    summary.pair_square_sum
+) as seeds on true
 cross join lateral (
     select
-        analysis.jackknife_error(
-            case comparison.kind when 'seed' then 2 else 1 end,
-            comparison.n_pairs,
-            summary.n,
-            summary.seed_sums,
-            comparison.seed_pairs,
-            summary.pair_square_sum
-        ) as se_seed,
         analysis.cluster_error(
             summary.clusters,
             (select settings.min_clusters from warehouse.settings as settings),
@@ -66,10 +68,8 @@ cross join lateral (
             summary.cluster_xx,
             summary.cluster_xn,
             summary.cluster_nn
-        ) as se_document
-    -- The offset keeps the planner from copying both calls into se_total.
-    offset 0
-) as error
+        ) as standard_error
+) as clusters
 where comparison.run_set = 'default' and comparison.n_pairs > 0;
 
 comment on view analysis.convergence_by_value is

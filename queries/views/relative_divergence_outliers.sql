@@ -1,5 +1,6 @@
 -- Values whose predictions differ clearly more, or less, than those of all tokens.
 -- Grain: one row per (comparison, layer, value) that passes every threshold of warehouse.settings.
+-- Below settings.min_clusters clusters q_value is NULL, so no such value is an outlier.
 -- Source: an extension; the slides to Fehlauer et al. 2025 look for values off the line at 1.
 -- requires: relative_divergence
 create or replace view analysis.relative_divergence_outliers as
@@ -29,8 +30,7 @@ cross join warehouse.settings
 where
     divergence.q_value <= settings.outlier_q_value
     and abs(divergence.log_sigma) >= ln(settings.outlier_ratio)
-    and divergence.n_tokens >= settings.outlier_min_tokens
-    and divergence.n_clusters >= settings.min_clusters;
+    and divergence.n_tokens >= settings.outlier_min_tokens;
 
 comment on view analysis.relative_divergence_outliers is
 'Outliers of relative_divergence: q_value at most settings.outlier_q_value, sigma at least settings.outlier_ratio (or at

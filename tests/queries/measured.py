@@ -40,6 +40,7 @@ class Measured:
     scores: dict[Member, dict[str, NDArray[Any]]] = field(default_factory=dict)
     references: dict[Member, Floats] = field(default_factory=dict)
     kl: dict[tuple[Member, Member], Floats] = field(default_factory=dict)
+    more_seeds: dict[str, list[int]] = field(default_factory=dict)
     corpus_id: int = 0
     first_token_id: int = 0
     protocol_id: int = 0
@@ -57,9 +58,10 @@ class Measured:
         """The ordered pairs that a comparison averages."""
         following = [later for later in self.steps if later > step]
         other = {"seed": step, "step": following[0] if following else None, "final": self.steps[-1]}[kind]
+        seeds = [*self.seeds, *self.more_seeds.get(model, [])]
         if kind == "seed":
-            return [((model, p, step), (model, q, step)) for p, q in permutations(self.seeds, 2)]
-        return [((model, seed, step), (model, seed, int(other or 0))) for seed in self.seeds]
+            return [((model, p, step), (model, q, step)) for p, q in permutations(seeds, 2)]
+        return [((model, seed, step), (model, seed, int(other or 0))) for seed in seeds]
 
     def mean(self, kind: str, model: str, step: int) -> NDArray[np.float64]:
         """[T] mean KL of a comparison, as stored: rounded to single precision."""
@@ -305,32 +307,46 @@ def _load_comparisons(
     random: np.random.Generator,
     unmeasured: bool,
 ) -> None:
+    """Load the pairs that are wanted and not there, and derive every comparison."""
     ids = evaluation_ids(connection, held)
-    wanted = {}
-    for model in held.models:
-        for index, step in enumerate(held.steps):
-            for kind in ("seed", "step", "final"):
-                if kind == "seed" or index + 1 < len(held.steps):
-                    wanted[kind, model, step] = held.members(kind, model, step)
-    keys = ledger.declare_comparisons(
-        connection,
-        held.corpus_id,
-        held.protocol_id,
-        [_key(connection, kind, pairs) for (kind, _, _), pairs in wanted.items()],
-    )
-    for pair in sorted({pair for pairs in wanted.values() for pair in pairs}):
+    wanted = [
+        (kind, model, step)
+        for model in held.models
+        for step in held.steps
+        for kind in ("seed", "step", "final")
+        if kind == "seed" or step != held.steps[-1]
+    ]
+    keys = {what: _key(connection, held, *what) for what in wanted}
+    comparison_ids = ledger.declare_comparisons(connection, held.corpus_id, held.protocol_id, keys.values())
+    for pair in sorted({pair for what in wanted for pair in held.members(*what)} - set(held.kl)):
         load_pair(connection, held, ids, pair, random, unmeasured)
-    for (kind, _, _), pairs in wanted.items():
-        comparison = keys[_key(connection, kind, pairs)]
+    for what in wanted:
+        seeds = tuple(sorted({p[1] for p, _ in held.members(*what)}))
         entropy = random.uniform(1.0, 3.0, len(held.documents)).astype(np.float32)
-        comparisons.derive(connection, comparison, values, mixtures={tuple(held.seeds): entropy})
+        comparisons.derive(connection, comparison_ids[keys[what]], values, mixtures={seeds: entropy})
 
 
-def _key(connection: sqlalchemy.Connection, kind: str, pairs: Sequence[tuple[Member, Member]]) -> ledger.ComparisonKey:
+def _key(connection: sqlalchemy.Connection, held: Measured, kind: str, model: str, step: int) -> ledger.ComparisonKey:
+    model_id = model_key(connection, model)
+    return ledger.ComparisonKey(kind, model_id, step, model_id, held.members(kind, model, step)[0][1][2])
+
+
+def model_key(connection: sqlalchemy.Connection, model: str) -> int:
+    """The id of a model."""
     m = schema.model.c
-    (model, _, step), (_, _, step_q) = pairs[0]
-    model_id = connection.execute(sqlalchemy.select(m.model_id).where(m.name == model)).scalar_one()
-    return ledger.ComparisonKey(kind, model_id, step, model_id, step_q)
+    return int(connection.execute(sqlalchemy.select(m.model_id).where(m.name == model)).scalar_one())
+
+
+def add_seed(connection: sqlalchemy.Connection, held: Measured, model: str, seed: int) -> None:
+    """Measure one more seed of one model, as a later ingest would."""
+    random = np.random.default_rng(seed)
+    held.more_seeds[model] = [*held.more_seeds.get(model, []), seed]
+    add_run(connection, held, model_key(connection, model), seed)
+    values = CorpusValues(held.corpus_id)
+    for member, evaluation_id in evaluation_ids(connection, held).items():
+        if member not in held.scores:
+            load_evaluation(connection, held, values, member, evaluation_id, random)
+    _load_comparisons(connection, held, values, random, unmeasured=False)
 
 
 def load_pair(

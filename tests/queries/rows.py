@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import psycopg
 from psycopg import sql
 
@@ -195,4 +196,58 @@ def add_reference(connection: Connection, text: Text, name: str) -> int:
         source="made up",
         sha256=name,
         counts=[1.0],
+    )
+
+
+TRAINING_STEPS = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000]
+#: Mean KL of seeds of a small and a medium model, in nats: four phases each.
+TRAINING = {
+    "small": [0.407] * 6 + [0.33, 0.22, 0.144, 0.30, 0.469, 0.417],
+    "medium": [0.400] * 5 + [0.36, 0.28, 0.222, 0.33, 0.443, 0.37, 0.305],
+}
+N_DOCUMENTS = 10
+
+
+def add_training(connection: Connection, text: Text, models: Sequence[str], values: Sequence[str]) -> None:
+    """Models of TRAINING, the first the smallest: comparisons of three seeds, a layer `word_class`, one run scored.
+
+    Cross-entropy falls from 7 nats by step / 250, entropy from 6.9 by step / 300; KL to unigram is 1 + step / 1000.
+    """
+    layer = add_layer(connection, text.corpus_id, "word_class", dict.fromkeys(values, 1))
+    unigram = add_reference(connection, text, "unigram")
+    for number, model in enumerate(models):
+        model_id = add_model(connection, text, model)
+        connection.execute("update warehouse.model set parameters = %s where model_id = %s", [1000 + number, model_id])
+        run = add_run(connection, model_id, 0)
+        for step, kl in zip(TRAINING_STEPS, TRAINING[model], strict=True):
+            comparison = add_comparison(connection, text, model_id, step)
+            parts = [(text.total_layer, 0, 1000), *((layer, place, 300 - place) for place in range(len(values)))]
+            insert_many(connection, "convergence_summary", [_sums(comparison, *part, kl) for part in parts])
+            evaluation = add_evaluation(connection, text, run, step, surprisal=7 - step / 250, entropy=6.9 - step / 300)
+            insert(
+                connection,
+                "reference_evaluation",
+                evaluation_id=evaluation,
+                reference_id=unigram,
+                n_tokens=10,
+                mean_kl=1 + step / 1000,
+            )
+
+
+def _sums(comparison: int, layer: int, category: int, n: int, kl: float) -> dict[str, object]:
+    """Sums of a summary whose documents differ by a tenth and whose seeds by a twentieth."""
+    sizes = np.full(N_DOCUMENTS, n / N_DOCUMENTS)
+    totals = kl * sizes * np.linspace(0.9, 1.1, N_DOCUMENTS)
+    return summary(
+        comparison,
+        layer,
+        category,
+        n=n,
+        clusters=N_DOCUMENTS,
+        sum_kl=float(totals.sum()),
+        sum_kl2=1.5 * n * kl * kl,
+        cluster_xx=float(totals @ totals),
+        cluster_xn=float(totals @ sizes),
+        cluster_nn=float(sizes @ sizes),
+        seed_sums=[4 * n * kl * factor for factor in (0.95, 1.0, 1.05)],
     )

@@ -195,6 +195,8 @@ def test_estimated_phases_match_an_independent_program_and_the_shape_of_the_curv
         # A change of exactly a tenth is a change.
         ([10.0, 10.0, 10.0, 10.0, 9.0, 9.0], {"uniform": (0, 4), "sharp_convergence": (4, 8)}),
         ([10.0, 10.0, 10.0, 10.0, 9.1, 9.1], {}),
+        ([9.0, 9.0, 9.0, 9.0, 10.0, 10.0], {"uniform": (0, 4), "sharp_divergence": (4, 8)}),
+        ([9.1, 9.1, 9.1, 9.1, 10.0, 10.0], {}),
         # Turning at the first step leaves no room for a uniform phase.
         (
             [1.0, 0.5, 0.4, 0.8, 0.9, 0.4],
@@ -267,6 +269,16 @@ def test_thresholds_are_read_from_the_settings(connection: Connection, text: Tex
     assert list(as_phases(boundaries(connection))) == ["uniform", "sharp_convergence"]
     connection.execute("update warehouse.settings set phase_change = 0.3")
     assert boundaries(connection).empty
+
+
+def test_a_curve_that_begins_at_its_peak_does_not_converge_whatever_the_threshold(
+    connection: Connection, text: Text
+) -> None:
+    connection.execute("update warehouse.settings set phase_change = 0")
+    store(connection, text, [0, 1, 2, 4, 8], [0.5, 0.6, 0.7, 0.8, 0.9])
+    frame = boundaries(connection)
+    assert set(as_phases(frame)) == {"sharp_divergence", "slow_reconvergence"}
+    assert not frame["converges"].any()
 
 
 def test_only_complete_comparisons_of_seeds_are_read(connection: Connection, text: Text) -> None:

@@ -1,4 +1,4 @@
-"""Figures: what is read for them, what is drawn, and how the command answers when there is nothing to draw."""
+"""Figures: what is drawn, how it is written, and how the command answers when there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -12,36 +12,25 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.stats
 
-from queries import captions, plot_data, plots
+from queries import plots
 from queries.captions import Caption
-from queries.plot_data import Choice
 from tests.conftest import Outcome
 from tests.queries.rows import (
+    TRAINING,
+    TRAINING_STEPS,
     Connection,
     Text,
     add_comparison,
-    add_evaluation,
-    add_layer,
     add_model,
-    add_reference,
-    add_run,
     add_text,
-    insert,
+    add_training,
     insert_many,
     summary,
 )
 from warehouse.database import Database
 
-STEPS = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000]
-#: Mean KL of the demo's two sizes, in nats.
-KL = {
-    "small": [0.407] * 6 + [0.33, 0.22, 0.144, 0.30, 0.469, 0.417],
-    "medium": [0.400] * 5 + [0.36, 0.28, 0.222, 0.33, 0.443, 0.37, 0.305],
-}
 CAPTION = Caption("Title", "What is shown.")
-N_DOCUMENTS = 10
 
 
 @pytest.fixture
@@ -50,64 +39,22 @@ def connection(database: Database) -> Iterator[Connection]:
         yield opened
 
 
-def measure(connection: Connection, text: Text, models: list[str], values: list[str]) -> None:
-    """Comparisons of three seeds with standard errors, a layer `word_class`, and checkpoints with references."""
-    layer = add_layer(connection, text.corpus_id, "word_class", dict.fromkeys(values, 1))
-    unigram = add_reference(connection, text, "unigram")
-    for number, model in enumerate(models):
-        model_id = add_model(connection, text, model)
-        connection.execute("update warehouse.model set parameters = %s where model_id = %s", [1000 + number, model_id])
-        run = add_run(connection, model_id, 0)
-        for step, kl in zip(STEPS, KL[model], strict=True):
-            comparison = add_comparison(connection, text, model_id, step)
-            parts = [(text.total_layer, 0, 1000), *((layer, place, 300 - place) for place in range(len(values)))]
-            insert_many(connection, "convergence_summary", [_sums(comparison, *part, kl) for part in parts])
-            evaluation = add_evaluation(connection, text, run, step, surprisal=7 - step / 250, entropy=6.9 - step / 300)
-            insert(
-                connection,
-                "reference_evaluation",
-                evaluation_id=evaluation,
-                reference_id=unigram,
-                n_tokens=10,
-                mean_kl=1 + step / 1000,
-            )
-
-
-def _sums(comparison: int, layer: int, category: int, n: int, kl: float) -> dict[str, object]:
-    """Sums of a summary whose documents differ by a tenth and whose seeds by a twentieth."""
-    sizes = np.full(N_DOCUMENTS, n / N_DOCUMENTS)
-    totals = kl * sizes * np.linspace(0.9, 1.1, N_DOCUMENTS)
-    return summary(
-        comparison,
-        layer,
-        category,
-        n=n,
-        clusters=N_DOCUMENTS,
-        sum_kl=float(totals.sum()),
-        sum_kl2=1.5 * n * kl * kl,
-        cluster_xx=float(totals @ totals),
-        cluster_xn=float(totals @ sizes),
-        cluster_nn=float(sizes @ sizes),
-        seed_sums=[4 * n * kl * factor for factor in (0.95, 1.0, 1.05)],
-    )
-
-
 @pytest.fixture
 def text(connection: Connection) -> Text:
     return add_text(connection, "pydoc")
 
 
 @pytest.fixture
-def measured(connection: Connection, text: Text, named_database: Database) -> Database:
-    measure(connection, text, ["small", "medium"], ["function", "content", "other"])
+def loaded(connection: Connection, text: Text, named_database: Database) -> Database:
+    add_training(connection, text, ["small", "medium"], ["function", "content", "other"])
     return named_database
 
 
 def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Curves and phases as the drawing functions want them."""
     curves = pd.concat(
-        pd.DataFrame({"model": model, "step": STEPS, "convergence": -np.array(kl), "half_width": 0.02})
-        for model, kl in KL.items()
+        pd.DataFrame({"model": model, "step": TRAINING_STEPS, "convergence": -np.array(kl), "half_width": 0.02})
+        for model, kl in TRAINING.items()
     )
     names = ["uniform", "sharp_convergence", "sharp_divergence", "slow_reconvergence"]
     ends = {"small": [0, 16, 128, 512, 1000], "medium": [0, 8, 64, 256, 1000]}
@@ -117,77 +64,6 @@ def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
         for place, name in enumerate(names)
     ]
     return curves, pd.DataFrame(rows, columns=["model", "position", "phase", "first_step", "last_step"])
-
-
-# --- what is read -------------------------------------------------------------------------------------------------
-
-
-def test_curves_and_their_intervals_are_those_of_the_view(measured: Database, connection: Connection) -> None:
-    with measured.read() as reader:
-        subject = plot_data.choose(reader, Choice())
-        curves = plot_data.convergence(reader, subject)
-    assert subject.models == ("small", "medium")
-    assert subject.n_tokens == 1000
-    assert list(curves["model"].unique()) == ["small", "medium"]
-    view = connection.execute(
-        "select convergence, se_total from analysis.expected_convergence order by model = 'medium', step"
-    ).fetchall()
-    expected = np.array(view, dtype=float)
-    np.testing.assert_allclose(curves["convergence"], expected[:, 0])
-    # Three seeds leave two degrees of freedom.
-    np.testing.assert_allclose(curves["half_width"], expected[:, 1] * scipy.stats.t.ppf(0.975, 2), rtol=1e-9)
-    assert (curves["half_width"] > 0).all()
-
-
-def test_readings_are_means_over_seeds_without_flagged_runs(
-    measured: Database, connection: Connection, text: Text
-) -> None:
-    [(small,)] = connection.execute("select model_id from warehouse.model where name = 'small'").fetchall()
-    for seed, outlier in ((1, False), (7, True)):
-        run = add_run(connection, small, seed, outlier=outlier)
-        add_evaluation(connection, text, run, 0, surprisal=100.0 if outlier else 8.0, entropy=6.9)
-    with measured.read() as reader:
-        readings = plot_data.readings(reader, plot_data.choose(reader, Choice(models=("small",))))
-    assert readings["step"].tolist() == STEPS
-    np.testing.assert_allclose(readings["cross_entropy"], [7.5, *(7 - step / 250 for step in STEPS[1:])])
-    np.testing.assert_allclose(readings["kl_unigram"], 1 + np.array(STEPS) / 1000)
-    np.testing.assert_allclose(readings["kl_uniform"], np.log(1000) - 6.9 + np.array(STEPS) / 300)
-
-
-def test_of_many_values_the_most_frequent_are_read_and_the_caption_says_so(
-    connection: Connection, text: Text, named_database: Database
-) -> None:
-    measure(connection, text, ["small"], [f"value {place}" for place in range(11)])
-    with named_database.read() as reader:
-        subject = plot_data.choose(reader, Choice())
-        curves = plot_data.convergence_by_value(reader, subject, "word_class")
-    assert list(curves["value"].unique()) == [f"value {place}" for place in range(8)]
-    caption = captions.of_values(subject, "estimated", "word_class", 8, int(curves["n_values"].iloc[0]))
-    assert "the 8 most frequent of 11 values" in caption.subtitle
-    assert caption.title == "Convergence of seeds by word class"
-
-
-def test_values_of_a_numeric_layer_come_in_their_order(
-    connection: Connection, text: Text, named_database: Database
-) -> None:
-    measure(connection, text, ["small"], ["[10,100)", "[0,1)", "[1,10)"])
-    connection.execute(
-        "update warehouse.annotation_category set lower = split_part(substr(value, 2), ',', 1)::float8"
-        " where value like '[%'"
-    )
-    with named_database.read() as reader:
-        curves = plot_data.convergence_by_value(reader, plot_data.choose(reader, Choice()), "word_class")
-    assert list(curves["value"].unique()) == ["[0,1)", "[1,10)", "[10,100)"]
-
-
-def test_incomplete_comparisons_are_left_out_and_counted(measured: Database, connection: Connection) -> None:
-    connection.execute("update warehouse.comparison set n_pairs = 5 where step = 16")
-    with measured.read() as reader:
-        subject = plot_data.choose(reader, Choice())
-        curves = plot_data.convergence(reader, subject)
-    assert 16 not in set(curves["step"])
-    assert subject.n_incomplete == 2
-    assert "incomplete: 2" in captions.of_convergence(subject, "estimated").subtitle
 
 
 # --- what is drawn ------------------------------------------------------------------------------------------------
@@ -336,7 +212,7 @@ Command = Callable[..., Outcome]
     ],
 )
 def test_the_command_writes_a_figure_and_prints_its_path(
-    measured: Database, command: Command, tmp_path: Path, arguments: list[str]
+    loaded: Database, command: Command, tmp_path: Path, arguments: list[str]
 ) -> None:
     out = tmp_path / "figure.svg"
     outcome = command("plot", *arguments, "--out", str(out))
@@ -356,7 +232,7 @@ def test_the_command_writes_a_figure_and_prints_its_path(
     ],
 )
 def test_what_is_not_there_is_named_with_what_is(
-    measured: Database, command: Command, tmp_path: Path, arguments: list[str], words: list[str]
+    loaded: Database, command: Command, tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
     outcome = command("plot", "convergence", *arguments, "--out", str(tmp_path / "figure.png"))
     assert outcome.status == 2
@@ -365,14 +241,14 @@ def test_what_is_not_there_is_named_with_what_is(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_layer_is_named_with_those_there_are(measured: Database, command: Command, tmp_path: Path) -> None:
+def test_an_unknown_layer_is_named_with_those_there_are(loaded: Database, command: Command, tmp_path: Path) -> None:
     outcome = command("plot", "conditional", "--layer", "mood", "--out", str(tmp_path / "figure.png"))
     assert outcome.status == 2
     assert "no layer mood" in outcome.errors
     assert "word_class" in outcome.errors
 
 
-def test_corpora_do_not_mix(measured: Database, connection: Connection, command: Command, tmp_path: Path) -> None:
+def test_corpora_do_not_mix(loaded: Database, connection: Connection, command: Command, tmp_path: Path) -> None:
     verse = add_text(connection, "verse")
     comparison = add_comparison(connection, verse, add_model(connection, verse, "poet"), 0)
     insert_many(connection, "convergence_summary", [summary(comparison, verse.total_layer, sum_kl=1.0)])
@@ -395,7 +271,7 @@ def test_an_empty_warehouse_has_nothing_to_draw(named_database: Database, comman
     ("name", "word"), [("figure.jpg", ".png, .svg, .pdf"), ("figure", ".png"), ("none/figure.png", "no folder")]
 )
 def test_a_figure_that_cannot_be_written_is_an_error(
-    measured: Database, command: Command, tmp_path: Path, name: str, word: str
+    loaded: Database, command: Command, tmp_path: Path, name: str, word: str
 ) -> None:
     outcome = command("plot", "phases", "--out", str(tmp_path / name))
     assert outcome.status == 2
@@ -403,7 +279,7 @@ def test_a_figure_that_cannot_be_written_is_an_error(
 
 
 def test_a_missing_matplotlib_is_an_error_that_says_how_to_install_it(
-    measured: Database, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: Database, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     outcome = command("plot", "convergence", "--out", str(tmp_path / "figure.png"))

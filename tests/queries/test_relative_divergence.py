@@ -207,6 +207,14 @@ def test_the_least_number_of_documents_is_a_setting(
     assert found["q_value"].tolist() == pytest.approx(expected["q_value"].tolist(), rel=1e-8, nan_ok=True)
 
 
+def test_of_an_even_number_of_values_the_median_lies_between_two(
+    connection: Connection, tokens_of: dict[tuple[str, int], pd.DataFrame]
+) -> None:
+    connection.execute("update warehouse.settings set robust_min_values = 2")
+    found = view(connection, "relative_divergence", "seed", 0, "half")
+    assert sorted(found["robust_score"]) == pytest.approx([-0.6745, 0.6745])
+
+
 def test_models_that_never_differ_have_no_relative_divergence(connection: Connection, text: Text) -> None:
     tokens = random_tokens(0).assign(kl=0.0)
     layer = add_layer(connection, text.corpus_id, "value", dict.fromkeys(FACTORS, 1))

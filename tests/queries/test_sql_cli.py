@@ -103,6 +103,16 @@ def test_what_writes_is_refused_in_one_sentence_and_changes_nothing(
     assert not Path("/tmp/written").exists()
 
 
+@pytest.mark.parametrize("call", ["lo_create(0)", "lo_from_bytea(0, 'x')"])
+def test_a_large_object_is_refused_or_gone_with_the_transaction(
+    named_measured: Measured, command: Command, call: str
+) -> None:
+    """PostgreSQL 15 makes large objects in read-only transactions; only the embedded server takes the right away."""
+    before = fingerprint(named_measured)
+    command("sql", f"select {call}")
+    assert fingerprint(named_measured) == before
+
+
 def test_several_statements_are_refused_by_name(named_measured: Measured, command: Command) -> None:
     assert "one statement at a time" in command("sql", "select 1; select 2").errors
     assert command("sql", "select 1 as x;", "--format", "csv").output == "x\n1\n"
@@ -176,11 +186,8 @@ def test_a_table_aligns_numbers_and_is_not_cut_in_a_pipe(named_measured: Measure
     assert header.split() == ["name", "x", "wide", "none"]
     assert set(rule.strip()) == {"─"}
     assert row.split() == ["a", "1234.57", "w" * 300, "NULL"]
-    two = command("sql", "select * from (values (1, '[b]x'), (20, E'new\nline')) as t (n, s)").output.splitlines()
-    assert two[2:] == ["  1  [b]x", " 20  new\\nline"] or [line.strip() for line in two[2:]] == [
-        "1   [b]x",
-        "20   new\\nline",
-    ]
+    two = command("sql", "select * from (values (1, '[b]x'), (20, E'new\\nline')) as t (n, s)").output.splitlines()
+    assert two[2:] == ["  1   [b]x", " 20   new\\nline"]
 
 
 def test_a_long_table_says_that_it_is_cut(named_measured: Measured, command: Command) -> None:

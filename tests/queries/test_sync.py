@@ -113,7 +113,7 @@ ON_TOP = """
 select
     c.oid::regclass::text, c.relkind, c.relowner::regrole::text, c.reloptions,
     obj_description(c.oid, 'pg_class'),
-    (select array_agg(x::text order by x::text) from unnest(c.relacl) as x),
+    (select array_agg(x::text order by x::text) from unnest(coalesce(c.relacl, acldefault('r', c.relowner))) as x),
     pg_get_viewdef(c.oid),
     (select array_agg(row(a.attname, a.attacl::text, col_description(c.oid, a.attnum))::text order by attnum)
         from pg_attribute as a where a.attrelid = c.oid and a.attnum > 0),

@@ -1,0 +1,106 @@
+"""`warehouse check`: silent on a sound warehouse, and each check sees the fault it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from queries.check import checks, query_of, run_checks
+from tests.conftest import Outcome
+from tests.queries.measured import Measured, measure
+from warehouse.database import Database
+
+Command = Callable[..., Outcome]
+
+#: A statement that breaks a sound warehouse, by the check that must see it.
+FAULTS = {
+    "annotation_chunk_without_layer": "update warehouse.annotation_chunk set layer_id = 99 where layer_id = 2",
+    "annotation_without_category": "update warehouse.annotation_chunk set category_ids[3] = 77 where layer_id = 2",
+    "chunk_of_wrong_length": "update warehouse.corpus set n_tokens = n_tokens - 1",
+    "chunk_unlike_tokens": "update warehouse.divergence_chunk set kl = kl[1:100] where pair_id = 1",
+    "comparison_incomplete": "delete from warehouse.convergence_chunk where comparison_id = 1 and chunk_id = 1",
+    "comparison_member_missing": "update warehouse.run set outlier = true where run_id = 1",
+    "comparison_member_without_pair": (
+        "alter table warehouse.comparison_member drop constraint fk_comparison_member_pair_id;"
+        "delete from warehouse.comparison_pair where pair_id = 1"
+    ),
+    "comparison_miscounted": "update warehouse.comparison set n_pairs = n_pairs - 1 where comparison_id = 1",
+    "convergence_chunk_without_comparison": "update warehouse.convergence_chunk set comparison_id = -comparison_id",
+    "convergence_summary_missing": "delete from warehouse.convergence_summary where layer_id = 2 and category_id = 1",
+    "corpus_incomplete": "delete from warehouse.token_chunk where chunk_id = 1",
+    "corpus_without_totals": "update warehouse.annotation_layer set is_total = false",
+    "divergence_chunk_without_pair": "update warehouse.divergence_chunk set pair_id = -pair_id where pair_id = 1",
+    "document_mismatched": "update warehouse.document set n_tokens = n_tokens + 1 where document = 1",
+    "evaluation_incomplete": "delete from warehouse.score_chunk where evaluation_id = 1 and chunk_id = 0",
+    "kl_impossible": "update warehouse.divergence_chunk set kl[5] = -1 where pair_id = 1 and chunk_id = 0",
+    "layer_incomplete": "delete from warehouse.annotation_chunk where layer_id = 2 and chunk_id = 1",
+    "mean_impossible": "update warehouse.comparison_pair set mean_kl = 'NaN' where pair_id = 1",
+    "pair_incomplete": "delete from warehouse.divergence_chunk where pair_id = 1 and chunk_id = 1",
+    "pair_of_unlike_evaluations": "update warehouse.evaluation set status = 'planned' where evaluation_id = 1",
+    "planned_evaluation_with_facts": "update warehouse.evaluation set status = 'planned' where evaluation_id = 1",
+    "reference_chunk_without_reference": "delete from warehouse.reference_evaluation where evaluation_id = 1",
+    "reference_incomplete": "delete from warehouse.reference_chunk where evaluation_id = 1 and chunk_id = 0",
+    "score_chunk_without_evaluation": "update warehouse.score_chunk set evaluation_id = -1 where evaluation_id = 1",
+    "score_impossible": "update warehouse.score_chunk set entropy[2] = 'NaN' where evaluation_id = 1",
+    "score_summary_missing": "update warehouse.score_summary set category_id = 50 where category_id = 2",
+    "settings_missing": "delete from warehouse.settings",
+    "token_chunk_without_corpus": "update warehouse.token_chunk set corpus_id = 5 where chunk_id = 1",
+    "unequal_arrays": (
+        "alter table warehouse.score_chunk drop constraint ck_score_chunk_same_length;"
+        "update warehouse.score_chunk set rank = rank[1:9] where evaluation_id = 1"
+    ),
+    "vocab_id_unknown": "update warehouse.token_chunk set vocab_ids[1] = 4000",
+}
+
+
+@pytest.fixture(scope="module")
+def sound(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
+    """An owner's connection to a small warehouse, in a transaction that each test rolls back."""
+    held: Measured = request.getfixturevalue("measured")
+    with held.database.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+def found(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    return {finding.check: finding.rows for finding in run_checks(connection) if finding.rows}
+
+
+def test_a_sound_warehouse_has_no_findings(measured: Measured) -> None:
+    with measured.database.read() as reader:
+        findings = list(run_checks(reader))
+    assert [finding.check for finding in findings] == sorted(checks())
+    assert {finding.check: finding.rows for finding in findings if finding.rows} == {}
+    assert all(finding.meaning.endswith(".") for finding in findings)
+
+
+def test_every_check_has_its_fault() -> None:
+    assert sorted(FAULTS) == sorted(checks())
+
+
+@pytest.mark.parametrize("check", FAULTS)
+def test_a_check_sees_its_fault(sound: psycopg.Connection[Any], check: str) -> None:
+    sound.execute(FAULTS[check].encode())
+    query = query_of(check).rstrip().removesuffix(";")
+    assert sound.execute(query.encode()).fetchall()
+    sound.rollback()
+
+
+def test_the_command_lists_checks_and_fails_when_one_finds_rows(named_database: Database, command: Command) -> None:
+    measure(named_database, models=("small",), seeds=(0, 1), steps=(0, 16), n_tokens=300)
+    sane = command("check", "--format", "csv")
+    assert (sane.status, sane.errors) == (0, "")
+    assert len(sane.output.splitlines()) == 1 + len(FAULTS)
+    with named_database.connect() as connection:
+        connection.execute("update warehouse.divergence_chunk set kl[5] = -1 where chunk_id = 1")
+    broken = command("check")
+    assert broken.status == 1
+    assert "kl_impossible" in broken.errors
+    assert broken.errors.count("\n") == 1
+    shown = command("check", "--show", "kl_impossible", "--format", "csv")
+    assert shown.output.splitlines()[0] == "what,unit_id,chunk_id,kl"
+    assert shown.output.splitlines()[1].startswith("divergence_chunk,1,1,-1")
+    assert "did you mean kl_impossible?" in command("check", "--show", "kl_imposible").errors

@@ -1,0 +1,105 @@
+"""What is read for figures, against the views and against what was put into the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from queries import captions, plot_data
+from queries.plot_data import Choice
+from tests.queries.rows import (
+    TRAINING_STEPS,
+    Connection,
+    Text,
+    add_evaluation,
+    add_run,
+    add_text,
+    add_training,
+)
+from warehouse.database import Database
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[Connection]:
+    with database.connect(autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def text(connection: Connection) -> Text:
+    return add_text(connection, "pydoc")
+
+
+@pytest.fixture
+def loaded(connection: Connection, text: Text, database: Database) -> Database:
+    add_training(connection, text, ["small", "medium"], ["function", "content", "other"])
+    return database
+
+
+def test_curves_and_their_intervals_are_those_of_the_view(loaded: Database, connection: Connection) -> None:
+    with loaded.read() as reader:
+        subject = plot_data.choose(reader, Choice())
+        curves = plot_data.convergence(reader, subject)
+    assert subject.models == ("small", "medium")
+    assert subject.n_tokens == 1000
+    assert list(curves["model"].unique()) == ["small", "medium"]
+    view = connection.execute(
+        "select convergence, se_total from analysis.expected_convergence order by model = 'medium', step"
+    ).fetchall()
+    expected = np.array(view, dtype=float)
+    np.testing.assert_allclose(curves["convergence"], expected[:, 0])
+    # Three seeds leave two degrees of freedom.
+    np.testing.assert_allclose(curves["half_width"], expected[:, 1] * scipy.stats.t.ppf(0.975, 2), rtol=1e-9)
+    assert (curves["half_width"] > 0).all()
+
+
+def test_readings_are_means_over_seeds_without_flagged_runs(
+    loaded: Database, connection: Connection, text: Text
+) -> None:
+    [(small,)] = connection.execute("select model_id from warehouse.model where name = 'small'").fetchall()
+    for seed, outlier in ((1, False), (7, True)):
+        run = add_run(connection, small, seed, outlier=outlier)
+        add_evaluation(connection, text, run, 0, surprisal=100.0 if outlier else 8.0, entropy=6.9)
+    with loaded.read() as reader:
+        readings = plot_data.readings(reader, plot_data.choose(reader, Choice(models=("small",))))
+    assert readings["step"].tolist() == TRAINING_STEPS
+    np.testing.assert_allclose(readings["cross_entropy"], [7.5, *(7 - step / 250 for step in TRAINING_STEPS[1:])])
+    np.testing.assert_allclose(readings["kl_unigram"], 1 + np.array(TRAINING_STEPS) / 1000)
+    np.testing.assert_allclose(readings["kl_uniform"], np.log(1000) - 6.9 + np.array(TRAINING_STEPS) / 300)
+
+
+def test_of_many_values_the_most_frequent_are_read_and_the_caption_says_so(
+    connection: Connection, text: Text, database: Database
+) -> None:
+    add_training(connection, text, ["small"], [f"value {place}" for place in range(11)])
+    with database.read() as reader:
+        subject = plot_data.choose(reader, Choice())
+        curves = plot_data.convergence_by_value(reader, subject, "word_class")
+    assert list(curves["value"].unique()) == [f"value {place}" for place in range(8)]
+    caption = captions.of_values(subject, "estimated", "word_class", 8, int(curves["n_values"].iloc[0]))
+    assert "the 8 most frequent of 11 values" in caption.subtitle
+    assert caption.title == "Convergence of seeds by word class"
+
+
+def test_values_of_a_numeric_layer_come_in_their_order(connection: Connection, text: Text, database: Database) -> None:
+    add_training(connection, text, ["small"], ["[10,100)", "[0,1)", "[1,10)"])
+    connection.execute(
+        "update warehouse.annotation_category set lower = split_part(substr(value, 2), ',', 1)::float8"
+        " where value like '[%'"
+    )
+    with database.read() as reader:
+        curves = plot_data.convergence_by_value(reader, plot_data.choose(reader, Choice()), "word_class")
+    assert list(curves["value"].unique()) == ["[0,1)", "[1,10)", "[10,100)"]
+
+
+def test_incomplete_comparisons_are_left_out_and_counted(loaded: Database, connection: Connection) -> None:
+    connection.execute("update warehouse.comparison set n_pairs = 5 where step = 16")
+    with loaded.read() as reader:
+        subject = plot_data.choose(reader, Choice())
+        curves = plot_data.convergence(reader, subject)
+    assert 16 not in set(curves["step"])
+    assert subject.n_incomplete == 2
+    assert "incomplete: 2" in captions.of_convergence(subject, "estimated").subtitle
