@@ -203,6 +203,8 @@ class Dependents:
             for statement in statements:
                 connection.execute(statement.encode())
             _restore_privileges(connection, item, ours=ours)
+        except psycopg.OperationalError:
+            raise  # of locks and time, not of this object
         except psycopg.Error as error:
             raise ViewSyncError(
                 f"{item.name} was built on the views and cannot be put back on the new ones "

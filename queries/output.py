@@ -26,20 +26,17 @@ class BadOutput(WarehouseError):
 
 
 def write(result: Result, form: str, out: Path | None = None) -> None:
-    """Write a result to a file, or to standard output.
+    """Write a result to a file, or to standard output, and close it.
 
     form: one of FORMATS. out: takes its name only when it is complete.
     Raises BadOutput, and whatever fetching the rows raises.
     """
-    _refuse_twins(result.columns, form)
-    if out is not None:
-        with _new_file(out) as file:
+    try:
+        _refuse_twins(result.columns, form)
+        with _new_file(out) if out else _standard_output(form) as file:
             _write(result, form, file)
-    elif form == "parquet" and sys.stdout.isatty():
-        raise BadOutput("Parquet is not for a terminal: name a file with --out.")
-    else:
-        with _quiet_pipe():
-            _write(result, form, sys.stdout.buffer)
+    finally:
+        result.close()
 
 
 def _write(result: Result, form: str, file: IO[bytes]) -> None:
@@ -103,11 +100,13 @@ def _text(file: IO[bytes]) -> Iterator[IO[str]]:
 
 
 @contextmanager
-def _quiet_pipe() -> Iterator[None]:
-    """A reader such as `head` that has seen enough is no error."""
+def _standard_output(form: str) -> Iterator[IO[bytes]]:
+    """Standard output; a reader such as `head` that has seen enough is no error."""
+    if form == "parquet" and sys.stdout.isatty():
+        raise BadOutput("Parquet is not for a terminal: name a file with --out.")
     try:
         sys.stdout.flush()
-        yield
+        yield sys.stdout.buffer
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

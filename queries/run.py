@@ -6,8 +6,7 @@ what returns no rows is not run at all, so nothing can end the transaction. This
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -43,15 +42,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Result:
-    """The columns of a query, and its rows as they arrive."""
+    """The columns of a query, and its rows as they arrive.
+
+    close: cancels the rows that nobody asked for; until then, or the last row, they hold the connection.
+    """
 
     columns: tuple[Column, ...]
     rows: Iterator[Row]
+    close: Callable[[], None] = lambda: None
 
 
-@contextmanager
-def run(connection: Connection, statement: str) -> Iterator[Result]:
-    """Run one statement that returns rows; rows that nobody asked for are cancelled at the end.
+def run(connection: Connection, statement: str) -> Result:
+    """Run one statement that returns rows. Close the result, or have it written, before using the connection again.
 
     connection: of the reader, in a read-only transaction. Rows come from the server as they are asked for.
     Raises BadQuery for a statement that is wrong, writes, returns no rows, or is more than one.
@@ -61,11 +63,10 @@ def run(connection: Connection, statement: str) -> Iterator[Result]:
     # Once a query has run, PostgreSQL refuses to make the transaction writable.
     connection.execute("select 1")
     columns = _describe(connection, statement)
-    # The rows hold the connection until they are closed.
-    with closing(_stream(connection, statement)) as rows:
-        # What PostgreSQL refuses, it refuses before the first row: known here, before anything is written.
-        first = list(islice(rows, 1))
-        yield Result(columns, chain(first, rows))
+    rows = _stream(connection, statement)
+    # What PostgreSQL refuses, it refuses before the first row: known here, before anything is written.
+    first = list(islice(rows, 1))
+    return Result(columns, chain(first, rows), rows.close)
 
 
 def _describe(connection: Connection, statement: str) -> tuple[Column, ...]:

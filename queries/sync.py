@@ -170,7 +170,7 @@ def _rebuild(connection: Connection, wanted: Sequence[SqlFile]) -> None:
     for file in wanted:
         try:
             connection.execute(file.text.encode())
-        except psycopg.Error as error:
+        except psycopg.ProgrammingError as error:
             raise ViewSyncError(f"The {file.kind} analysis.{file.name} cannot be created: {error}") from error
     dependents.restore(connection)
 

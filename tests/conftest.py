@@ -95,6 +95,15 @@ def database(server_url: str, template: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def other_database(server_url: str, template: str) -> Iterator[Database]:
+    """A second fresh database."""
+    name = f"other_{uuid.uuid4().hex[:12]}"
+    _administer(server_url, "create database {} template {}", name, template)
+    yield database_at(server_url, name)
+    _administer(server_url, "drop database {} with (force)", name)
+
+
+@pytest.fixture
 def empty_database(server_url: str) -> Iterator[Database]:
     """A fresh database without any schema of ours; dropped after the test."""
     name = f"empty_{uuid.uuid4().hex[:12]}"

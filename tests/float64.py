@@ -20,13 +20,16 @@ def logits(checkpoint: Path, ids: list[int], window: int) -> Floats:
     """[T, W] logits of targets ids[1:], each from the latest window that METHODS §1 gives it."""
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float64, attn_implementation="eager").eval()
     start_of = [_window_start(target, window) for target in range(1, len(ids))]
-    rows: list[Any] = []
+    rows: list[Any] = [None] * len(start_of)
     with torch.no_grad():
-        for start in sorted(set(start_of)):
-            inputs = torch.tensor([ids[start : start + window]])
-            predicted = model(input_ids=inputs, use_cache=False).logits[0]
+        for length in {len(ids[start : start + window]) for start in start_of}:
+            starts = [start for start in sorted(set(start_of)) if len(ids[start : start + window]) == length]
+            inputs = torch.tensor([ids[start : start + length] for start in starts])
+            predicted = model(input_ids=inputs, use_cache=False).logits
             assert predicted.dtype == torch.float64
-            rows += [predicted[t - start] for t, own in enumerate(start_of) if own == start]
+            for target, start in enumerate(start_of):
+                if start in starts:
+                    rows[target] = predicted[starts.index(start), target - start]
     result: Floats = torch.stack(rows).numpy()
     return result
 

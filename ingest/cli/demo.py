@@ -162,13 +162,20 @@ def _show_size(database: Database) -> None:
 
 
 def _show_figures(database: Database, study: Study, folder: Path) -> None:
-    try:
-        from queries.plots import save_figures
-    except ImportError:
-        click.echo("Figures need matplotlib: pip install 'token-warehouse[plots]', then run the demo again.")
-        return
+    """Draw the three figures, and say where they are."""
+    from queries import figures, plots
+    from queries.plot_data import Choice
+
     folder.mkdir(parents=True, exist_ok=True)
-    for path in save_figures(database, corpus=str(study.corpus.name), folder=folder):
+    choice = Choice(corpus=study.corpus.name)
+    for draw in (figures.convergence, figures.conditional, figures.phases):
+        path = folder / f"{study.name}-{draw.__name__}.png"
+        try:
+            with database.read() as reader:
+                plots.save(draw(reader, choice), path)
+        except plots.MissingMatplotlib as missing:
+            click.echo(f"No figures: {missing}")
+            return
         click.echo(f"Figure: {path}")
 
 

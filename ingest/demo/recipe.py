@@ -82,7 +82,9 @@ class Recipe:
         return cls(**values)
 
 
-#: Two sizes x three seeds, about two minutes on two cores; all four phases appear.
+#: Two sizes x three seeds, about two minutes on two cores; both sizes go through all four phases.
+#: Small models hardly forget their initialisation in 1000 steps without a strong weight decay: with 0.01 the seeds of
+#: the larger one reconverge by 6 % of their KL instead of 37 %.
 STANDARD = Recipe(
     name="neox",
     text="python",
@@ -100,7 +102,8 @@ STANDARD = Recipe(
     dtype="float32",
 )
 
-#: The same experiment in seconds. It trains in float64, so that every machine arrives at the same float32 weights.
+#: The same experiment in seconds. It trains in float64, so that machines whose kernels round differently arrive at the
+#: same float32 weights.
 TINY = Recipe(
     name="tiny",
     text="tiny",

@@ -20,8 +20,7 @@ def check(name: str | None, form: str) -> None:
 
     with open_database().read() as connection:
         if name:
-            with run(connection, query_of(name)) as result:
-                write(result, form)
+            write(run(connection, query_of(name)), form)
             return
         found = list(run_checks(connection))
         columns = [("check", "text"), ("rows", "int8"), ("meaning", "text")]

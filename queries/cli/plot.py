@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from queries.plot_data import Choice
 
 KINDS = ("seed", "step", "step_reverse", "final", "final_reverse")
@@ -43,63 +45,48 @@ def plot() -> None:
 @plot.command()
 @_choosing
 @_kind
-def convergence(out: Path, definition: str, kind: str, **chosen: Any) -> None:
+def convergence(out: Path, definition: str, **chosen: Any) -> None:
     """Draw how alike models predict, step by step: a panel per model."""
-    from queries import captions, plot_data, plots
-    from warehouse.database import open_database
+    from queries import figures
 
-    plots.check_output(out)
-    with open_database().read() as connection:
-        subject = plot_data.choose(connection, _choice(kind, **chosen))
-        curves = plot_data.convergence(connection, subject)
-        phases = plot_data.phases(connection, subject, definition)
-    figure = plots.draw_convergence(curves, phases, captions.of_convergence(subject, definition))
-    plots.save(figure, out)
-    click.echo(out)
+    _save(out, lambda reader: figures.convergence(reader, _choice(**chosen), definition))
 
 
 @plot.command()
 @click.option("--layer", default="word_class", show_default=True, help="Annotation layer whose values to tell apart.")
 @_choosing
 @_kind
-def conditional(out: Path, layer: str, definition: str, kind: str, **chosen: Any) -> None:
+def conditional(out: Path, layer: str, definition: str, **chosen: Any) -> None:
     """Draw convergence by value of an annotation layer: a panel per model, a line per value.
 
     Of a layer with more than eight values the most frequent eight are drawn.
     """
-    from queries import captions, plot_data, plots
-    from warehouse.database import open_database
+    from queries import figures
 
-    plots.check_output(out)
-    with open_database().read() as connection:
-        subject = plot_data.choose(connection, _choice(kind, **chosen))
-        curves = plot_data.convergence_by_value(connection, subject, layer)
-        phases = plot_data.phases(connection, subject, definition)
-    shown, n_values = curves["value"].nunique(), int(curves["n_values"].iloc[0])
-    caption = captions.of_values(subject, definition, layer, shown, n_values)
-    plots.save(plots.draw_conditional(curves, phases, caption), out)
-    click.echo(out)
+    _save(out, lambda reader: figures.conditional(reader, _choice(**chosen), layer, definition))
 
 
 @plot.command()
 @_choosing
 def phases(out: Path, definition: str, **chosen: Any) -> None:
     """Draw the phases of training: convergence of seeds, and below it KL to uniform and unigram, and cross-entropy."""
-    from queries import captions, plot_data, plots
+    from queries import figures
+
+    _save(out, lambda reader: figures.phases(reader, _choice(**chosen), definition))
+
+
+def _save(out: Path, draw: Callable[[Any], Figure]) -> None:
+    """Draw from the reader's connection, write the file, and print its path."""
+    from queries import plots
     from warehouse.database import open_database
 
     plots.check_output(out)
-    with open_database().read() as connection:
-        subject = plot_data.choose(connection, _choice("seed", **chosen))
-        curves = plot_data.convergence(connection, subject)
-        readings = plot_data.readings(connection, subject)
-        found = plot_data.phases(connection, subject, definition)
-    figure = plots.draw_phases(curves, readings, found, captions.of_phases(subject, definition))
-    plots.save(figure, out)
+    with open_database().read() as reader:
+        plots.save(draw(reader), out)
     click.echo(out)
 
 
-def _choice(kind: str, **chosen: Any) -> Choice:
+def _choice(**chosen: Any) -> Choice:
     from queries.plot_data import Choice
 
-    return Choice(kind=kind, **chosen)
+    return Choice(**chosen)

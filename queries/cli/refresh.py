@@ -17,7 +17,6 @@ def refresh(form: str) -> None:
     import logging
 
     from queries.output import rows_result, write
-    from queries.refresh import TOLERANCE
     from queries.refresh import refresh as refresh_all
     from warehouse.database import open_database
 
@@ -30,4 +29,4 @@ def refresh(form: str) -> None:
     rows = [(item.table, item.rows, item.changed, item.added, item.removed, item.largest) for item in changes]
     write(rows_result([("table", "text"), *columns, ("largest_relative_difference", "float8")], rows), form)
     if not any(item.changed or item.added or item.removed for item in changes):
-        click.echo(f"Nothing changed by more than {TOLERANCE:g}.", err=True)
+        click.echo("Nothing changed: no value differs by more than a billionth of itself.", err=True)

@@ -25,8 +25,8 @@ def sql(query: str | None, file: Path | None, form: str, out: Path | None) -> No
     from warehouse.database import open_database
 
     statement = _statement(query, file)
-    with open_database().read() as connection, run(connection, statement) as result:
-        write(result, form, out)
+    with open_database().read() as connection:
+        write(run(connection, statement), form, out)
 
 
 def _statement(query: str | None, file: Path | None) -> str:

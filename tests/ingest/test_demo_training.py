@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ import torch
 from ingest.demo import STANDARD, TINY, TrainingFailed, TrainingUnderWay, train_all, write_corpus
 from ingest.demo.recipe import Recipe, Run
 from ingest.demo.text import Document, Texts, is_prose, load_texts
-from ingest.demo.tokenizer import END_OF_TEXT, token_stream, train_tokenizer
+from ingest.demo.tokenizer import END_OF_TEXT, prepare, token_stream, train_tokenizer
 from ingest.demo.train import batches, initial_model, learning_rate, train_run
 
 #: Two runs of a few steps: enough to see a run begin, end, and be left alone.
@@ -248,34 +250,70 @@ def test_a_changed_recipe_trains_in_a_folder_of_its_own(root: Path, checkpoints:
     assert MICRO.digest("a text") != MICRO.digest("another text")
 
 
-def children() -> set[int]:
-    listing = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
-    )
-    return {int(line.split()[0]) for line in listing.stdout.splitlines() if "ingest.demo.train" in line}
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
+    """Every process started during the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    class Recorded(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    return started
 
 
-def test_ctrl_c_ends_the_workers_and_leaves_no_half_run(tmp_path: Path) -> None:
-    recipe = replace(MICRO, steps=(0, 100_000))
-    seen: list[set[int]] = []
+def test_ctrl_c_ends_the_workers_and_leaves_no_half_run(tmp_path: Path, processes: list[subprocess.Popen[str]]) -> None:
+    running = []
 
     def interrupt(done: int, total: int) -> None:
         if done:
-            seen.append(children())
+            running.extend(process.returncode is None for process in processes)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_all(recipe, tmp_path, interrupt, processes=2)
-    assert len(seen[0]) == 2
-    assert children() == set()
+        train_all(replace(MICRO, steps=(0, 100_000)), tmp_path, interrupt, processes=2)
+    assert running == [True, True]
+    assert all(process.returncode is not None for process in processes)
     assert list(tmp_path.glob("*/checkpoints/*/*")) == []
 
 
-def test_a_worker_that_fails_is_one_sentence(tmp_path: Path) -> None:
+def test_a_worker_leaves_ctrl_c_to_its_parent_and_ends_when_the_parent_is_gone(tmp_path: Path) -> None:
+    recipe = replace(MICRO, steps=(0, 100_000))
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    prepare(load_texts("tiny"), recipe.vocabulary_size, recipe.sequence_length, tmp_path)
+    command = [sys.executable, "-m", "ingest.demo.train", str(tmp_path), str(tmp_path / "checkpoints")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes, cwd=PROJECT, text=True) as worker:  # type: ignore[call-overload]
+        worker.stdin.write(json.dumps(asdict(recipe.runs[0])) + "\n")
+        worker.stdin.flush()
+        assert worker.stdout.readline() == "10\n"
+        worker.send_signal(signal.SIGINT)
+        assert [worker.stdout.readline() for _ in range(3)] == ["10\n"] * 3
+        worker.stdout.close()
+        assert worker.wait(timeout=120) == 1
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_worker_that_fails_is_one_sentence(tmp_path: Path, processes: list[subprocess.Popen[str]]) -> None:
     with pytest.raises(TrainingFailed, match=r"float13.*worker0\.log.*Run it again") as failure:
         train_all(replace(MICRO, dtype="float13", seeds=(0,)), tmp_path)  # type: ignore[arg-type]
     assert "\n" not in str(failure.value)
-    assert children() == set()
+    assert all(process.returncode is not None for process in processes)
+
+
+def test_kernels_that_round_differently_arrive_at_the_same_weights(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")  # torch without AVX
+    other = train_all(MICRO, tmp_path)
+    for path in checkpoints.rglob("*.safetensors"):
+        expected, actual = load_file(path), load_file(other / path.relative_to(checkpoints))
+        for name in expected:
+            torch.testing.assert_close(actual[name], expected[name], rtol=2e-7, atol=1e-9)
 
 
 @pytest.fixture

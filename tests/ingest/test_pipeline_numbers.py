@@ -104,7 +104,10 @@ def test_masses_of_vocabulary_classes_match_float64(
     space = np.array([piece[:1].isspace() for piece in pieces])
     # Half a character decodes to U+FFFD, which is a symbol and no punctuation.
     punctuation = np.array(
-        [i != EOS_ID and all(unicodedata.category(c)[0] in "PS" for c in p) and "�" not in p for i, p in enumerate(pieces)]
+        [
+            i != EOS_ID and all(unicodedata.category(c)[0] in "PS" for c in p) and "�" not in p
+            for i, p in enumerate(pieces)
+        ]
     )
     space_mass, punct_mass, eos_mass, pad_mass = scores(
         ingested, "space_logmass, punct_logmass, eos_logmass, pad_logmass", cell

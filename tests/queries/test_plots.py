@@ -133,6 +133,15 @@ def test_each_value_has_a_line_and_a_place_in_the_legend() -> None:
     assert len(set(colours)) == 3
 
 
+def test_a_value_that_only_one_model_has_is_in_the_legend() -> None:
+    curves, phases = frames()
+    rare = curves[curves["model"] == "medium"].assign(value="rare")
+    figure = plots.draw_conditional(
+        pd.concat([curves.assign(value="common"), rare]).assign(value_order=np.nan), phases, CAPTION
+    )
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["common", "rare"]
+
+
 def test_ordered_values_run_from_light_to_dark() -> None:
     curves, phases = frames()
     curves = pd.concat(curves.assign(value=str(place), value_order=place) for place in range(7))
@@ -194,6 +203,7 @@ def test_figures_are_written_as_their_suffix_says_and_equal_ones_alike(tmp_path:
         assert paths[0].read_bytes().startswith(start)
         assert paths[0].read_bytes() == paths[1].read_bytes()
     assert ElementTree.parse(tmp_path / "one.svg").getroot().tag.endswith("svg")
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 # --- the command --------------------------------------------------------------------------------------------------

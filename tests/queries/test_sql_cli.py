@@ -187,7 +187,7 @@ def test_a_table_aligns_numbers_and_is_not_cut_in_a_pipe(named_measured: Measure
     assert set(rule.strip()) == {"─"}
     assert row.split() == ["a", "1234.57", "w" * 300, "NULL"]
     two = command("sql", "select * from (values (1, '[b]x'), (20, E'new\\nline')) as t (n, s)").output.splitlines()
-    assert two[2:] == ["  1   [b]x", " 20   new\\nline"]
+    assert two[2:] == [" 1   [b]x", "20   new\\nline"]
 
 
 def test_a_long_table_says_that_it_is_cut(named_measured: Measured, command: Command) -> None:

@@ -1,0 +1,43 @@
+"""The figures by name: what is read from the views, and how it is drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from queries import captions, plot_data, plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Connection = psycopg.Connection[TupleRow]
+
+
+def convergence(connection: Connection, choice: plot_data.Choice, definition: str = "estimated") -> Figure:
+    """How alike models predict, step by step: a panel per model. definition: whose phases to shade."""
+    subject = plot_data.choose(connection, choice)
+    curves = plot_data.convergence(connection, subject)
+    phases = plot_data.phases(connection, subject, definition)
+    return plots.draw_convergence(curves, phases, captions.of_convergence(subject, definition))
+
+
+def conditional(
+    connection: Connection, choice: plot_data.Choice, layer: str = "word_class", definition: str = "estimated"
+) -> Figure:
+    """Convergence by value of a layer: a panel per model, a line per value, the eight most frequent at most."""
+    subject = plot_data.choose(connection, choice)
+    curves = plot_data.convergence_by_value(connection, subject, layer)
+    phases = plot_data.phases(connection, subject, definition)
+    shown, n_values = curves["value"].nunique(), int(curves["n_values"].iloc[0])
+    return plots.draw_conditional(curves, phases, captions.of_values(subject, definition, layer, shown, n_values))
+
+
+def phases(connection: Connection, choice: plot_data.Choice, definition: str = "estimated") -> Figure:
+    """Convergence of seeds, and below it KL to uniform and unigram, and cross-entropy, with the phases shaded."""
+    subject = plot_data.choose(connection, choice)
+    curves = plot_data.convergence(connection, subject)
+    readings = plot_data.readings(connection, subject)
+    found = plot_data.phases(connection, subject, definition)
+    return plots.draw_phases(curves, readings, found, captions.of_phases(subject, definition))
