@@ -33,7 +33,7 @@ lint: $(VENV)/installed-dev
 	@echo '==> mypy: types, strictly'
 	$(BIN)/mypy
 	@echo '==> sqlfluff: style of SQL'
-	$(BIN)/sqlfluff lint --processes 2 queries
+	$(BIN)/sqlfluff lint queries
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .

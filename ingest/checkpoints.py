@@ -200,8 +200,6 @@ def fill(model: torch.nn.Module, weights: Weights, names: Mapping[str, str]) -> 
 
 def _untied(stored: Mapping[str, Tensor], state: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str]:
     first: dict[int, str] = {}
-    return [
-        name
-        for name, target in names.items()
-        if not torch.equal(stored[first.setdefault(state[target].data_ptr(), name)], stored[name])
-    ]
+    others = ((name, first.setdefault(state[target].data_ptr(), name)) for name, target in names.items())
+    # A tensor with NaN is not even equal to itself; that is for whoever runs the model to say.
+    return [name for name, other in others if name != other and not torch.equal(stored[other], stored[name])]

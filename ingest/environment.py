@@ -19,10 +19,18 @@ def choose_device(name: str) -> str:
     """The torch device for a name: auto is a GPU where there is one. Raises NoDevice."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise NoDevice(f"There is no device {name}: use cpu, cuda or auto.") from None
+    if device.type not in TILES:
+        raise NoDevice(f"Nothing is measured on device {name}: use cpu, cuda or auto.")
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise NoDevice(
             f"This machine has no GPU that torch can use, so --device {name} cannot be had: use --device cpu."
         )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise NoDevice(f"This machine has {torch.cuda.device_count()} GPUs, numbered from 0, and so no {name}.")
     return name
 
 

@@ -6,9 +6,11 @@ Tensors in, arrays out: files, tokenizers, transformers and the database are unk
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -111,7 +113,6 @@ class _Wanted:
         return sorted(self.scores.union(*self.pairs, *self.mixtures))
 
 
-@torch.inference_mode()
 def measure(
     readouts: Sequence[Readout],
     targets: Tensor,
@@ -138,15 +139,39 @@ def measure(
     _check(wanted, readouts, targets, width)
     columns = _Columns(len(targets), targets.device)
     classes = classes.to(targets.device)
-    with exact_float32():
-        for rows in _slices(len(targets), tile or TILES.get(targets.device.type, TILES["cuda"])):
+
+    def measure_tile(rows: slice) -> int:
+        with torch.inference_mode():  # holds for one thread
             logits = {i: readouts[i].logits(rows) for i in wanted.readouts}
             for part in _slices(rows.stop - rows.start, _block_rows(targets.device, width)):
                 block = slice(rows.start + part.start, rows.start + part.stop)
                 _measure_block({i: x[part] for i, x in logits.items()}, targets, block, width, classes, wanted, columns)
+        return int(rows.stop - rows.start)
+
+    tiles = _slices(len(targets), tile or TILES.get(targets.device.type, TILES["cuda"]))
+    with exact_float32(), _workers(targets.device) as run:
+        for done in run(measure_tile, tiles):
             if progress:
-                progress(rows.stop - rows.start)
+                progress(done)
     return _collect(columns, wanted)
+
+
+@contextmanager
+def _workers(device: torch.device) -> Iterator[Callable[[Callable[[slice], int], Iterable[slice]], Iterator[int]]]:
+    """How tiles are run: on a CPU side by side, each by one thread; on a GPU one after another.
+
+    Threads that share a tile would wait for each other after every operation, and on a busy machine wait long.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield map
+        return
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(threads)
 
 
 def scored_width(readouts: Sequence[Readout], length: int, policy: VocabularyPolicy) -> int:
@@ -228,10 +253,12 @@ class _Columns:
     def __init__(self, length: int, device: torch.device) -> None:
         self._length, self._device = length, device
         self._columns: dict[Hashable, Tensor] = {}
+        self._lock = Lock()
 
     def put(self, key: Hashable, rows: slice, values: Tensor) -> None:
-        if key not in self._columns:
-            self._columns[key] = torch.empty(self._length, dtype=values.dtype, device=self._device)
+        with self._lock:
+            if key not in self._columns:
+                self._columns[key] = torch.empty(self._length, dtype=values.dtype, device=self._device)
         self._columns[key][rows] = values
 
     def get(self, key: Hashable) -> Any:

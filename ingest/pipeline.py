@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import Connection, Engine, text
 
@@ -146,11 +147,13 @@ def ingest(
     engine = database.engine()
     writer = Writer(database, engine, reserve)
     environment = describe_environment(chosen, ATTENTION)
-    environment_id = writer.commit(lambda connection: save_environment(connection, environment))
-    setting = writer.commit(
-        lambda connection: save_setting(connection, study, plan.grids[0].model, plan.vocabulary, corpus, references)
-    )
-    blocks = writer.commit(lambda connection: [_plan_block(connection, plan, setting, grid) for grid in plan.grids])
+
+    def save(connection: Connection) -> tuple[Setting, int]:
+        setting = save_setting(connection, study, plan.grids[0].model, plan.vocabulary, corpus, references)
+        return setting, save_environment(connection, environment)
+
+    setting, environment_id = writer.commit(save)
+    blocks = [writer.commit(partial(_plan_block, plan=plan, setting=setting, grid=grid)) for grid in plan.grids]
     total = sum(len(block.to_read()) for block in blocks)
     writer.require_room(_bytes_to_write(blocks, corpus.n_tokens))
     outcome = Outcome()
@@ -185,7 +188,7 @@ def _run_block(database: Database, plan: Plan, setting: Setting, grid: Grid, too
         if not claim_block(holder, name, wait=False):
             tools.meter.note(f"{grid.model} is being ingested by another process: waiting for it.")
             claim_block(holder, name, wait=True)
-        block = tools.commit(lambda connection: _plan_block(connection, plan, setting, grid))
+        block = tools.commit(partial(_plan_block, plan=plan, setting=setting, grid=grid))
         return BlockRun(plan.study, setting, block, tools).run()
 
 

@@ -12,7 +12,7 @@ import sys
 import tomllib
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import click
@@ -20,6 +20,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from ingest.study import KINDS, CorpusSpec, ProtocolSpec, ReferenceSpec, Study
 from tests.conftest import database_at
 from tests.documents import ROOT, Block, blocks, links, spans
 from warehouse.cli import warehouse
@@ -86,6 +87,7 @@ def _provide_inputs(home: Path, folder: Path) -> None:
     """The files that the README's study names, from the demo's."""
     (demo,) = home.glob("demo/tiny-*")
     (folder / "checkpoints").symlink_to(demo / "checkpoints")
+    (folder / "training.jsonl").symlink_to(demo / "evaluation.training.jsonl")
     lines = (demo / "evaluation.jsonl").read_text("utf-8").splitlines()
     (folder / "corpus.txt").write_text("\n\n".join(json.loads(line)["text"] for line in lines), "utf-8")
     for block in blocks("toml"):
@@ -194,6 +196,14 @@ def test_every_section_of_the_methods_that_code_cites_exists() -> None:
     }
     assert cited
     assert cited <= sections
+
+
+def test_every_key_of_a_study_is_explained() -> None:
+    explained = (ROOT / "docs" / "studies.md").read_text("utf-8").split("## A larger example")[0]
+    kinds = (Study, CorpusSpec, ProtocolSpec, ReferenceSpec)
+    keys = {field.name for kind in kinds for field in fields(kind)} - {"corpus", "protocol", "references"}
+    assert {key for key in keys if f"`{key}`" not in explained} == set()
+    assert {kind for kind in KINDS if f"`{kind}`" not in explained} == set()
 
 
 def test_every_decision_is_listed_with_its_title() -> None:

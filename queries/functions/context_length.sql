@@ -7,7 +7,7 @@ select case
     when target - (not bos)::integer <= "window" then target - (not bos)::integer
     else
         (target - (not bos)::integer - "window" - 1) % greatest("window" / 2, 1)
-        + "window" - "window" / 2 + 1
+        + "window" - greatest("window" / 2, 1) + 1
 end
 $$;
 

@@ -5,7 +5,7 @@ The arrays stay at hand, so that a test can compute what a view should say from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
@@ -77,11 +77,11 @@ def measure(
     models: Sequence[str] = ("small", "large"),
     seeds: Sequence[int] = (0, 1, 2),
     steps: Sequence[int] = (0, 16, 64),
-    unmeasured: bool = False,
+    unmeasured: Collection[str] = (),
 ) -> Measured:
     """Fill a database with a corpus, layers, evaluations and comparisons of kinds seed, step and final.
 
-    unmeasured: some tokens have no score and no KL.
+    unmeasured: what some tokens lack, of "scores" and "kl".
     """
     random = np.random.default_rng(7)
     documents = np.sort(random.integers(0, n_documents, n_tokens)).astype(np.int32)
@@ -100,8 +100,8 @@ def measure(
         _load_layers(connection, held, random)
         _load_dimensions(connection, held)
         values = CorpusValues(held.corpus_id)
-        _load_evaluations(connection, held, values, random, unmeasured)
-        _load_comparisons(connection, held, values, random, unmeasured)
+        _load_evaluations(connection, held, values, random, "scores" in unmeasured)
+        _load_comparisons(connection, held, values, random, "kl" in unmeasured)
     return held
 
 

@@ -1,0 +1,188 @@
+"""Studies: what a file and options say, and what they are told when they say something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.study import KINDS, BadStudy, CorpusSpec, ProtocolSpec, ReferenceSpec, Study, read_study
+
+FULL = """
+suite = "folder"
+root = "checkpoints"
+family = "toys"
+models = ["9m", "14m"]
+seeds = [2, 0, 0, 1]
+steps = [64, 0, 8]
+kinds = ["seed", "final"]
+layers = ["document"]
+tokens_per_step = 2048
+
+[corpus]
+path = "~/prose.txt"
+name = "prose"
+eos = "none"
+split = "line"
+licence = "CC0-1.0"
+
+[protocol]
+window = 64
+vocabulary = "tokenizer"
+
+[references.unigram]
+text = "texts/train.txt"
+
+[references.pile]
+counts = "/data/pile.npy"
+smoothing = "none"
+repair = true
+"""
+
+
+def study_file(folder: Path, text: str, name: str = "toys.toml") -> Path:
+    file = folder / name
+    file.write_text(text, "utf-8")
+    return file
+
+
+def test_every_key_is_read_and_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert read_study(study_file(tmp_path, FULL)) == Study(
+        name="toys",
+        suite="folder",
+        root=tmp_path / "checkpoints",
+        family="toys",
+        models=("9m", "14m"),
+        seeds=(0, 1, 2),
+        steps=(0, 8, 64),
+        kinds=("seed", "final"),
+        layers=("document",),
+        tokens_per_step=2048,
+        corpus=CorpusSpec(Path("/home/ada/prose.txt"), "prose", "none", "line", "CC0-1.0"),
+        protocol=ProtocolSpec(window=64),
+        references=(
+            ReferenceSpec("unigram", text=tmp_path / "texts/train.txt"),
+            ReferenceSpec("pile", counts=Path("/data/pile.npy"), smoothing="none", repair=True),
+        ),
+    )
+
+
+def test_an_empty_study_wants_everything_under_the_name_of_its_file(tmp_path: Path) -> None:
+    study = read_study(study_file(tmp_path, "", "my.study.toml"))
+    assert study == Study(name="my.study")
+    assert study.kinds == KINDS
+    assert (study.protocol.window, study.protocol.name) == (2048, "concatenated-2048")
+
+
+def test_no_kinds_means_scores_only(tmp_path: Path) -> None:
+    assert read_study(study_file(tmp_path, "kinds = []")).kinds == ()
+
+
+def test_a_protocol_is_named_after_what_is_not_the_default() -> None:
+    assert ProtocolSpec(window=64, vocabulary="model").name == "concatenated-64-full-width"
+    assert len({ProtocolSpec(window=w, vocabulary=v).name for w in (2, 4) for v in ("tokenizer", "model")}) == 4
+
+
+REFUSED = {
+    "unknown key": ("stepz = [1]", "Unknown key stepz", "did you mean steps?"),
+    "unknown key without a neighbour": ("xyzzy = 1", "Unknown key xyzzy", "known are corpus, family,"),
+    "unknown key of a table": ("[corpus]\npaht = 'x'", "Unknown key paht in [corpus]", "did you mean path?"),
+    "unknown key of a reference": ("[references.u]\ncount = 'x'", "[references.u]", "did you mean counts?"),
+    "unknown suite": ("suite = 'foldr'", "Unknown suite foldr", "did you mean folder?"),
+    "unknown kind": ("kinds = ['seeds']", "Unknown kind seeds", "did you mean seed?"),
+    "unknown policy": ("[corpus]\neos = 'after'", "Unknown corpus.eos after", "after-document"),
+    "unknown vocabulary": ("[protocol]\nvocabulary = 'full'", "protocol.vocabulary full", "known are model, tokenizer"),
+    "unknown windows": ("[protocol]\nwindows = 'truncated'", "protocol.windows truncated", "concatenated"),
+    "unknown smoothing": (
+        "[references.u]\ntext = 'x'\nsmoothing = 'add-two'",
+        "references.smoothing add-two",
+        "add-one",
+    ),
+    "text for numbers": ("steps = ['1']", "steps", "a list of whole numbers, not ['1']"),
+    "true for a number": ("seeds = [true]", "seeds", "a list of whole numbers"),
+    "a number for a list": ("steps = 1", "steps", "a list of whole numbers, not 1"),
+    "numbers for names": ("models = [1]", "models", "a list of names"),
+    "text for a number": ("tokens_per_step = '1k'", "tokens_per_step", "a whole number, not '1k'"),
+    "a fraction for a number": ("[protocol]\nwindow = 1.5", "window", "a whole number, not 1.5"),
+    "a number for truth": ("[protocol]\nbos = 1", "bos", "true or false, not 1"),
+    "a number for a path": ("root = 3", "root", "text, not 3"),
+    "a value for a table": ("corpus = 'prose.txt'", "[corpus]", "must be a table"),
+    "values for references": ("references = ['u']", "references", "[references.NAME]"),
+    "too small a window": ("[protocol]\nwindow = 1", "window", "at least 2 tokens, not 1"),
+    "windows without BOS": ("[protocol]\nbos = false", "bos", "must be true"),
+    "a reference of nothing": ("[references.u]", "Reference u", "either text or counts"),
+    "a reference of both": ("[references.u]\ntext = 'x'\ncounts = 'y'", "Reference u", "either text or counts"),
+    "references of another width": (
+        "[protocol]\nvocabulary = 'model'\n[references.u]\ntext = 'x'",
+        "vocabulary is model",
+        "set it to tokenizer",
+    ),
+    "no TOML": ("steps = [1", "is no TOML file", "mend it"),
+}
+
+
+@pytest.mark.parametrize(("text", "what", "advice"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_followed_is_one_sentence_naming_the_file(
+    tmp_path: Path, text: str, what: str, advice: str
+) -> None:
+    file = study_file(tmp_path, text)
+    with pytest.raises(BadStudy) as refusal:
+        read_study(file)
+    message = str(refusal.value)
+    assert what in message
+    assert advice in message
+    assert str(file) in message
+    assert "\n" not in message
+
+
+def test_a_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BadStudy, match="There is no study file"):
+        read_study(tmp_path / "none.toml")
+    with pytest.raises(BadStudy, match="cannot be read"):
+        read_study(tmp_path)
+    (tmp_path / "latin.toml").write_bytes("name = 'caf\xe9'".encode("latin-1"))
+    with pytest.raises(BadStudy, match="is no TOML file"):
+        read_study(tmp_path / "latin.toml")
+
+
+def test_options_take_the_place_of_keys_and_the_others_stay(tmp_path: Path) -> None:
+    study = read_study(study_file(tmp_path, FULL))
+    changed = study.with_options(
+        models=("70m",),
+        seeds=(),
+        steps=(4, 2, 4),
+        root=Path("elsewhere"),
+        family=None,
+        corpus_path=Path("other.txt"),
+        corpus_split=None,
+        protocol_window=128,
+        references=(),
+    )
+    assert (changed.models, changed.seeds, changed.steps) == (("70m",), (0, 1, 2), (2, 4))
+    assert (changed.root, changed.family) == (Path("elsewhere"), "toys")
+    assert changed.corpus == CorpusSpec(Path("other.txt"), "prose", "none", "line", "CC0-1.0")
+    assert changed.protocol == ProtocolSpec(window=128)
+    assert changed.references == study.references
+    assert study.with_options() == study
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kinds": ("sede",)}, "Unknown kind sede in the options: did you mean seed?"),
+        ({"suite": "folders"}, "did you mean folder?"),
+        ({"corpus_eos": "never"}, "Unknown corpus.eos never in the options"),
+        ({"protocol_window": 1}, "at least 2 tokens"),
+    ],
+)
+def test_options_are_held_to_the_same(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadStudy) as refusal:
+        Study("toys").with_options(**options)
+    assert message in str(refusal.value)
+
+
+def test_an_option_that_is_no_key_is_an_error_of_the_programmer() -> None:
+    with pytest.raises(TypeError, match="modles"):
+        Study("toys").with_options(modles=("9m",))

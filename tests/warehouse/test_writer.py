@@ -1,0 +1,101 @@
+"""The writer tries again when the server was lost, and stops before the disk is full."""
+
+from __future__ import annotations
+
+import logging
+
+import psycopg
+import pytest
+from sqlalchemy import Connection, text
+
+from tests.contents import frame
+from warehouse import writer as writer_module
+from warehouse.database import Database
+from warehouse.errors import RunFailed
+from warehouse.writer import NoRoom, Writer
+
+
+@pytest.fixture
+def writer(database: Database, monkeypatch: pytest.MonkeyPatch) -> Writer:
+    monkeypatch.setattr(writer_module, "RETRIES", (0.01, 0.01, 0.01))
+    return Writer(database, database.engine(), 0)
+
+
+class Unlucky:
+    """Work that adds a settings row's worth of evidence and loses its connection some times before it succeeds."""
+
+    def __init__(self, losses: int) -> None:
+        self.losses, self.tries = losses, 0
+
+    def __call__(self, connection: Connection) -> int:
+        self.tries += 1
+        connection.execute(text("update warehouse.settings set outlier_min_tokens = outlier_min_tokens + 1"))
+        if self.tries <= self.losses:
+            connection.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+        return self.tries
+
+
+def evidence(database: Database) -> int:
+    return int(frame(database, "select outlier_min_tokens from warehouse.settings").iloc[0, 0])
+
+
+def test_work_is_done_again_when_the_server_was_lost_and_its_result_returned(
+    writer: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = evidence(writer.database)
+    with caplog.at_level(logging.WARNING, "warehouse"):
+        assert writer.commit(Unlucky(2)) == 3
+    assert evidence(writer.database) == before + 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "The database server was lost; trying again in 0.01 s."
+    ] * 2
+
+
+def test_a_server_that_stays_lost_is_an_error(writer: Writer) -> None:
+    before, work = evidence(writer.database), Unlucky(99)
+    with pytest.raises(Exception, match="terminating connection"):
+        writer.commit(work)
+    assert work.tries == 4
+    assert evidence(writer.database) == before
+
+
+def test_the_loser_of_a_deadlock_tries_again(writer: Writer) -> None:
+    def work(connection: Connection) -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise psycopg.errors.DeadlockDetected("deadlock detected")
+        return "done"
+
+    tries: list[int] = []
+    assert writer.commit(work) == "done"
+
+
+def test_an_error_of_ours_is_not_tried_again(writer: Writer) -> None:
+    tries: list[int] = []
+
+    def wrong(connection: Connection) -> None:
+        tries.append(1)
+        connection.execute(text("select 1 / 0"))
+
+    with pytest.raises(Exception, match="division by zero"):
+        writer.commit(wrong)
+    assert tries == [1]
+
+
+def test_a_full_disk_of_any_server_is_one_sentence(writer: Writer) -> None:
+    def full(connection: Connection) -> None:
+        connection.execute(text("do $$ begin raise exception 'no space' using errcode = '53100'; end $$"))
+
+    with pytest.raises(NoRoom, match="The disk of the database server is full") as refusal:
+        writer.commit(full)
+    assert isinstance(refusal.value, RunFailed)
+
+
+def test_room_is_looked_for_before_every_transaction(writer: Writer) -> None:
+    if not writer.database.embedded:
+        pytest.skip("the disk of another server is not ours to measure")
+    writer.require_room(10**6)
+    tries: list[int] = []
+    with pytest.raises(NoRoom, match=r"but 0\.0 GB are to be written and 1000000000\.0 GB must stay free"):
+        Writer(writer.database, writer.engine, 10**18).commit(lambda _: tries.append(1))
+    assert tries == []
