@@ -19,6 +19,7 @@ from ingest.weights import MissingCheckpoint, Weights, read_weights
 from warehouse.errors import WarehouseError
 
 Attention = Literal["eager", "sdpa"]
+Dtype = Literal["float32", "float64"]
 
 
 class WeightsMismatch(WarehouseError):
@@ -37,7 +38,7 @@ class CheckpointLocation:
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A module holding a checkpoint's weights in float32, in evaluation mode.
+    """A module holding a checkpoint's weights in the reader's dtype, in evaluation mode.
 
     The reader fills the same module with the next checkpoint of its architecture: copy what must outlive that.
     """
@@ -78,15 +79,16 @@ class _Module:
 
 
 class CheckpointReader:
-    """Loads checkpoints in float32, building a module once per architecture and copying later weights into it.
+    """Loads checkpoints, upcast to one dtype; builds a module once per architecture and copies later weights into it.
 
     The names in the files may differ from those of the module (GPT-NeoX stores `embed_out` for `lm_head`). The first
     checkpoint of an architecture is loaded by transformers; a name is then trusted only where the contents agree, and
     where they leave doubt, or other names appear, the next checkpoint goes through transformers as well.
     """
 
-    def __init__(self, device: str = "cpu", attention: Attention = "sdpa") -> None:
+    def __init__(self, device: str = "cpu", attention: Attention = "sdpa", dtype: Dtype = "float32") -> None:
         self._device, self._attention = torch.device(device), attention
+        self._dtype = {"float32": torch.float32, "float64": torch.float64}[dtype]
         self._module: _Module | None = None
 
     def load(self, checkpoint: Path | Weights) -> LoadedCheckpoint:
@@ -106,20 +108,20 @@ class CheckpointReader:
         return LoadedCheckpoint(module.model, weights.sha256, architecture_facts(module.model))
 
     def _build(self, weights: Weights) -> _Module:
-        model = build(weights, self._attention).to(self._device)
+        model = build(weights, self._attention, self._dtype).to(self._device)
         names = match_names(weights.tensors, model)
         return _Module(model, weights.architecture_key, frozenset(weights.tensors), names)
 
 
-def build(weights: Weights, attention: Attention) -> torch.nn.Module:
-    """A new float32 module of the weights' folder, through transformers, without running code from the folder."""
+def build(weights: Weights, attention: Attention, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    """A new module of the weights' folder, through transformers, without running code from the folder."""
     from transformers import AutoModelForCausalLM
 
     try:
         with quiet_transformers():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 weights.path,
-                dtype=torch.float32,
+                dtype=dtype,
                 attn_implementation=attention,
                 local_files_only=True,
                 trust_remote_code=False,

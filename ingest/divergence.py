@@ -75,7 +75,7 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q) at each token, in nats (METHODS §2).
+    """KL(p || q) at each token, in nats (docs/methods.md §2).
 
     log_p, log_q: [T, V] (or [V], broadcast) float32 log-probabilities. Returns [T] float32, never negative.
     """
@@ -99,7 +99,7 @@ def _kl(log_p: Tensor, log_q: Tensor, p: Tensor, q: Tensor) -> Tensor:
 def mixture_entropy(distributions: Sequence[Distribution]) -> Tensor:
     """Entropy of the mean of several distributions, in nats. [T] float32.
 
-    Minus the mean of their entropies it is their Jensen-Shannon divergence (METHODS §2).
+    Minus the mean of their entropies it is their Jensen-Shannon divergence (docs/methods.md §2).
     """
     mean = distributions[0].p.clone()
     for distribution in distributions[1:]:

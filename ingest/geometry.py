@@ -29,7 +29,7 @@ def head_singular_values(head: Tensor) -> NDArray[np.float32]:
 
 
 def anisotropy(hidden: Tensor) -> float | None:
-    """Mean cosine between the hidden states of different tokens: [n, d] -> -1/(n-1)..1 (METHODS §1).
+    """Mean cosine between the hidden states of different tokens: [n, d] -> -1/(n-1)..1 (docs/methods.md §1).
 
     (|sum of unit vectors|^2 - n) / (n^2 - n) in float64; None below two tokens.
     """

@@ -158,7 +158,9 @@ def ingest(
     writer.require_room(_bytes_to_write(blocks, corpus.n_tokens))
     outcome = Outcome()
     with meter(total * corpus.n_tokens, total) as shown:
-        tools = Tools(writer.commit, CheckpointReader(chosen, ATTENTION), shown, chosen, environment_id)
+        tools = Tools(
+            writer.commit, CheckpointReader(chosen, ATTENTION, study.protocol.dtype), shown, chosen, environment_id
+        )
         for grid in plan.grids:
             outcome.add(_run_block(database, plan, setting, grid, tools))
     if outcome.evaluations or outcome.pairs:

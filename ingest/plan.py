@@ -17,7 +17,7 @@ from ingest.architecture import ArchitectureFacts
 from ingest.checkpoints import CheckpointLocation
 from ingest.study import Study
 from warehouse import schema
-from warehouse.dimensions import find_or_make
+from warehouse.dimensions import ConflictingInputs, find_or_make
 from warehouse.errors import WarehouseError
 from warehouse.ledger import (
     ComparisonKey,
@@ -189,6 +189,7 @@ def plan_block(
     model_id = find_or_make(
         connection, schema.model, {"family": family, "name": grid.model}, objective="causal", tokenizer_id=tokenizer_id
     )
+    facts = _known_facts(connection, model_id, tokenizer_id)
     checkpoint_ids = _declare_checkpoints(connection, study, grid, model_id)
     entries = declare_evaluations(connection, corpus_id, protocol_id, list(checkpoint_ids.values()))
     by_cell = {cell: entries[key] for cell, key in checkpoint_ids.items()}
@@ -213,18 +214,25 @@ def plan_block(
             if (by_cell[p].evaluation_id, by_cell[q].evaluation_id) not in done
         ),
         frozenset(reference_ids),
-        _known_facts(connection, model_id),
+        facts,
     )
 
 
-def _known_facts(connection: Connection, model_id: int) -> ArchitectureFacts | None:
+def _known_facts(connection: Connection, model_id: int, tokenizer_id: int) -> ArchitectureFacts | None:
+    """The sizes of a model's checkpoints, once one was read. Raises ConflictingInputs if it has another tokenizer."""
     model = schema.model.c
     columns = (
         *(model.architecture, model.parameters, model.parameters_without_embeddings, model.hidden_size),
         *(model.layers, model.vocabulary_width, model.context_length),
     )
-    row = connection.execute(select(*columns).where(model.model_id == model_id)).one()
-    return None if row.architecture is None else ArchitectureFacts(*row)
+    query = select(model.family, model.name, model.tokenizer_id, *columns).where(model.model_id == model_id)
+    family, name, known_tokenizer, *facts = connection.execute(query).one()
+    if known_tokenizer != tokenizer_id:
+        raise ConflictingInputs(
+            f"Model {name} of family {family} is in the warehouse with another tokenizer: "
+            "restore its tokenizer.json, or ingest it under another family."
+        )
+    return None if facts[0] is None else ArchitectureFacts(*facts)
 
 
 def _declare_checkpoints(connection: Connection, study: Study, grid: Grid, model_id: int) -> dict[Cell, int]:

@@ -75,7 +75,7 @@ class TerminalMeter:
 
     def note(self, message: str) -> None:
         """Something the user should read, above the bar."""
-        self._bar.console.print(message, highlight=False, markup=False)
+        self._bar.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
     @property
     def rate(self) -> float:

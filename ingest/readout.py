@@ -42,8 +42,8 @@ def read(
 ) -> Readout:
     """The readout of a sequence: ids with BOS first, [T + 1]; the result's hidden states are [T, d] float32.
 
-    window, stride: inputs per forward pass and between two (policy `concatenated`, METHODS §1). Windows of equal length
-    run `batch_size` at a time, unpadded. progress is called with the number of targets each batch contributed.
+    window, stride: inputs per forward pass and between two (policy `concatenated`, docs/methods.md §1). Windows of equal
+    length run `batch_size` at a time, unpadded. progress is called with the number of targets each batch contributed.
     Everything returned is a copy on the model's device, so the module may be refilled. Raises InvalidWindow,
     VocabularyTooSmall, UnsupportedArchitecture, and NonFiniteLogits where the weights are damaged.
     """
@@ -119,8 +119,8 @@ def _readout(model: torch.nn.Module, head: torch.nn.Linear, hidden: Tensor) -> R
         scale = 1.0 / float(divisor)
     return Readout(
         hidden,
-        head.weight.detach().clone(),
-        None if head.bias is None else head.bias.detach().clone(),
+        head.weight.detach().to(torch.float32, copy=True),
+        None if head.bias is None else head.bias.detach().to(torch.float32, copy=True),
         scale,
         getattr(config, "final_logit_softcapping", None),  # Gemma 2
     )
@@ -128,7 +128,7 @@ def _readout(model: torch.nn.Module, head: torch.nn.Linear, hidden: Tensor) -> R
 
 def _prove(model: torch.nn.Module, readout: Readout, inputs: Tensor) -> None:
     """Raise UnsupportedArchitecture unless the readout gives the model's own logits for the first inputs."""
-    logits = model(input_ids=inputs.unsqueeze(0), use_cache=False).logits[0]
+    logits = model(input_ids=inputs.unsqueeze(0), use_cache=False).logits[0].float()
     ours = readout.logits(slice(0, len(inputs)))
     if not torch.allclose(logits, ours, rtol=1e-4, atol=1e-4 * float(logits.abs().max())):
         raise UnsupportedArchitecture(

@@ -1,6 +1,6 @@
 """Scores of a token under one distribution: surprisal, entropy, rank, top entry and log masses of vocabulary classes.
 
-Pure functions of tensors (METHODS §1), in nats; models, files and the database are unknown here.
+Pure functions of tensors (docs/methods.md §1), in nats; models, files and the database are unknown here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class VocabularyClasses:
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Scores of T targets under one checkpoint (METHODS §1), [T] each, in nats; None where not measured."""
+    """Scores of T targets under one checkpoint (docs/methods.md §1), [T] each, in nats; None where not measured."""
 
     surprisal: NDArray[np.float32]
     entropy: NDArray[np.float32]
@@ -77,7 +77,7 @@ SCORE_NAMES = tuple(field.name for field in fields(TokenScores))
 def score_tokens(
     logits: Tensor, distribution: Distribution, targets: Tensor, classes: VocabularyClasses
 ) -> dict[str, Tensor]:
-    """Everything METHODS §1 keeps about each token, by name of TokenScores, leaving out what is not measured.
+    """Everything docs/methods.md §1 keeps about each token, by name of TokenScores, leaving out what is not measured.
 
     logits: [T, W] float32 over the full width W of the model, of which `distribution` covers the first V <= W columns.
     targets: [T] int64, each below V. Each result is [T], float32 or int32.

@@ -131,7 +131,7 @@ def save_setting(
     )
     corpus_id = _save_corpus(connection, study, corpus, tokenizer_id)
     protocol = {"windows": study.protocol.windows, "window": study.protocol.window, "bos": study.protocol.bos}
-    fixed = {"vocabulary": study.protocol.vocabulary, "dtype": "float32", "tf32": False}
+    fixed = {"vocabulary": study.protocol.vocabulary, "dtype": study.protocol.dtype, "tf32": False}
     protocol_id = find_or_make(connection, schema.protocol, {"name": study.protocol.name}, **protocol, **fixed)
     saved = {_save_reference(connection, reference, tokenizer_id): reference for reference in references}
     _save_layers(connection, study, corpus, corpus_id, vocabulary, references)
@@ -241,4 +241,4 @@ def _makers(corpus: Corpus, vocabulary: Vocabulary, references: list[Reference])
 
 
 def _protocol_key(study: Study) -> dict[str, object]:
-    return {**vars(study.protocol), "dtype": "float32", "tf32": False}
+    return {**vars(study.protocol), "tf32": False}

@@ -35,19 +35,25 @@ class CorpusSpec:
 
 @dataclass(frozen=True)
 class ProtocolSpec:
-    """What changes a measured quantity by design. window: longest window; a model's context length caps it."""
+    """What changes a measured quantity by design.
+
+    window: longest window; a model's context length caps it. dtype: of weights and activations in the forward pass;
+    float64 for small models whose KL of nearly equal checkpoints should be exact. Readouts are float32.
+    """
 
     windows: Literal["concatenated"] = "concatenated"
     window: int = 2048
     bos: bool = True
     vocabulary: Literal["tokenizer", "model"] = "tokenizer"
+    dtype: Literal["float32", "float64"] = "float32"
 
     @property
     def name(self) -> str:
         """The protocol's name: its windows, and whatever is not the default."""
         bos = "" if self.bos else "-without-bos"
         width = "" if self.vocabulary == "tokenizer" else "-full-width"
-        return f"{self.windows}-{self.window}{bos}{width}"
+        dtype = "" if self.dtype == "float32" else f"-{self.dtype}"
+        return f"{self.windows}-{self.window}{bos}{width}{dtype}"
 
 
 @dataclass(frozen=True)
@@ -94,9 +100,10 @@ class Study:
         return _checked(study, "the options")
 
 
-def read_study(path: Path) -> Study:
+def read_study(path: Path, settings: Sequence[str] = ()) -> Study:
     """The study of a TOML file; relative paths in it start at its folder.
 
+    settings: lines such as `protocol.window = 512`, which replace what the file says.
     Raises BadStudy for a missing or broken file, an unknown key or a value of the wrong type.
     """
     try:
@@ -109,7 +116,25 @@ def read_study(path: Path) -> Study:
         raise BadStudy(f"Study {path} cannot be read ({error.strerror}): give the path of a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadStudy(f"Study {path} is no TOML file ({error}): mend it there.") from None
+    for setting in settings:
+        _merge(table, _parse_setting(setting))
     return parse_study({"name": path.stem, **table}, where=str(path), folder=path.parent)
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(setting)
+    except tomllib.TOMLDecodeError as error:
+        raise BadStudy(f"Setting {setting} is no TOML ({error}): write KEY=VALUE, with quotes round text.") from None
+
+
+def _merge(table: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Put the values of a table over those of another, table by table."""
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(table.get(key), dict):
+            _merge(table[key], value)
+        else:
+            table[key] = value
 
 
 def parse_study(table: Mapping[str, Any], *, where: str, folder: Path) -> Study:

@@ -96,7 +96,7 @@ def locate(text: str, words: Iterable[str]) -> tuple[NDArray[np.int64], NDArray[
 
 
 def tag_tokens(corpus: Corpus, words: Words | None = None, *, download: bool = False) -> list[str]:
-    """[T] the Penn tag of each token, UNK where no tag covers half of its characters (METHODS, part of speech).
+    """[T] the Penn tag of each token, UNK where no tag covers half of its characters (docs/methods.md §3).
 
     words: `find_words` of the corpus' text, if at hand. download: fetch NLTK's data if it is missing. Raises
     MissingTaggerData.

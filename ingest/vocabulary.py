@@ -44,7 +44,7 @@ class Vocabulary:
 
     sha256: of the tokenizer file. texts: [V] pieces for display (invalid UTF-8 shown as U+FFFD, NUL as U+2400).
     pieces: [V] the bytes each id stands for; empty for an id without a piece. The three boolean arrays are [V];
-    `starts_with_space`, `is_punctuation` and {eos_id} are disjoint (METHODS, scoring a token).
+    `starts_with_space`, `is_punctuation` and {eos_id} are disjoint (docs/methods.md §1).
     """
 
     sha256: str

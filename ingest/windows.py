@@ -42,7 +42,7 @@ class Window:
 
 
 def windows(n_targets: int, window: int, stride: int | None = None) -> list[Window]:
-    """Windows of policy `concatenated` (METHODS §1) over `n_targets` targets, so over `n_targets + 1` ids with BOS.
+    """Windows of policy `concatenated` (docs/methods.md §1) over `n_targets` targets, so `n_targets + 1` ids with BOS.
 
     window: inputs per forward pass; stride: inputs between the starts of two, by default half the window.
     The first window contributes all its targets, a later one only those after its overlap with the one before, so that
@@ -76,7 +76,8 @@ def checked_stride(window: int, stride: int | None = None) -> int:
 def context_lengths(n_targets: int, window: int, stride: int | None = None) -> NDArray[np.int32]:
     """How many ids, BOS included where it is in the window, each target is predicted from: [n_targets] int32.
 
-    With window 2048 and stride 1024, target t (1-based) has t up to 2048, then (t - 1) mod 1024 + 1025 (METHODS §1).
+    With window 2048 and stride 1024, target t (1-based) has t up to 2048, then (t - 1) mod 1024 + 1025
+    (docs/methods.md §1).
     """
     stride = checked_stride(window, stride)
     target = np.arange(n_targets)

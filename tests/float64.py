@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 def logits(checkpoint: Path, ids: list[int], window: int) -> Floats:
-    """[T, W] logits of targets ids[1:], each from the latest window that METHODS §1 gives it."""
+    """[T, W] logits of targets ids[1:], each from the latest window that docs/methods.md §1 gives it."""
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float64, attn_implementation="eager").eval()
     start_of = [_window_start(target, window) for target in range(1, len(ids))]
     rows: list[Any] = [None] * len(start_of)

@@ -28,6 +28,8 @@ from tests.models import EOS_ID, Shape, make_model, save_model, tokenizer
 from warehouse.database import Database
 
 SEEDS, STEPS = (0, 1, 2, 3), (0, 1, 4, 16)
+#: What tests that change a study start with, of a small model.
+SMALL_SEEDS, SMALL_STEPS = (0, 1, 2), (0, 1, 4)
 #: More logits than the tokenizer has ids, as a GPT-NeoX has.
 WIDTH = 384
 WINDOW = 48
@@ -46,7 +48,7 @@ class Recipe:
 
 #: One model is nearly certain of many tokens and badly wrong about others, one hardly prefers any token.
 RECIPES = {
-    "sharp-9m": Recipe(Shape(hidden=16, context=32, width=WIDTH), scale=1.0, fit=30.0),
+    "sharp-9m": Recipe(Shape(hidden=12, context=32, width=WIDTH), scale=0.9, fit=36.0),
     "flat-14m": Recipe(Shape(hidden=24, layers=1, context=64, width=WIDTH)),
 }
 SMALL = Recipe(Shape(hidden=8, layers=1, context=32))
@@ -146,6 +148,11 @@ class Ingested:
         """The same on another database, with a copy of its checkpoints in a folder."""
         shutil.copytree(self.root, folder)
         return replace(self, database=database, study=replace(self.study, root=folder))
+
+
+def small_cells(seeds: Iterable[int] = SMALL_SEEDS, steps: Iterable[int] = SMALL_STEPS) -> list[tuple[str, int, int]]:
+    """The checkpoints of the small model with these seeds and steps, as `reads_counted` names them, in order."""
+    return sorted(("small", seed, step) for seed in seeds for step in steps)
 
 
 def make_study(folder: Path) -> Study:

@@ -58,7 +58,7 @@ class Facts:
 
 
 def ratio_error(x: Floats, cluster: NDArray[Any]) -> float:
-    """METHODS §3: the ratio estimator over D clusters; NaN below five."""
+    """docs/methods.md §3: the ratio estimator over D clusters; NaN below five."""
     totals, sizes = (np.array([f(x[cluster == d]) for d in np.unique(cluster)]) for f in (np.sum, len))
     d, n, m = len(totals), len(x), x.mean()
     squares = (totals**2).sum() - 2 * m * (totals * sizes).sum() + m**2 * (sizes**2).sum()
@@ -66,7 +66,7 @@ def ratio_error(x: Floats, cluster: NDArray[Any]) -> float:
 
 
 def seed_error(means: dict[tuple[int, int], float], kind: str) -> float:
-    """METHODS §3: jackknife over seeds of the mean over ordered pairs; NaN for too few seeds."""
+    """docs/methods.md §3: jackknife over seeds of the mean over ordered pairs; NaN for too few seeds."""
     seeds = sorted({seed for pair in means for seed in pair})
     n, total, count = len(seeds), sum(means.values()), len(means)
     if n < (3 if kind == "seed" else 2):
@@ -84,7 +84,7 @@ def seed_error(means: dict[tuple[int, int], float], kind: str) -> float:
 
 
 def sigma_error(x: Floats, cluster: NDArray[Any], has_value: NDArray[np.bool_]) -> float:
-    """METHODS §4: standard error of the log ratio of a value's mean to the mean of all."""
+    """docs/methods.md §4: standard error of the log ratio of a value's mean to the mean of all."""
     m_v, m = x[has_value].mean(), x.mean()
     residual = np.array(
         [

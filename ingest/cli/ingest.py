@@ -35,8 +35,12 @@ _FILE = click.Path(path_type=Path)
 @click.option("--licence", "corpus_licence", help="Licence of the text, kept with it.")
 @click.option("--window", "protocol_window", type=int, help="Longest window in tokens; a model's context caps it.")
 @click.option("--vocabulary", "protocol_vocabulary", help="tokenizer, or model for the padded width.")
+@click.option("--dtype", "protocol_dtype", help="Of the forward pass: float32, or float64 for small models.")
 @click.option(
     "--reference", "references", multiple=True, metavar="NAME=FILE", help="Text or counts to hold models against."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the study, as its file would say."
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto for a GPU where there is one.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads that torch computes with.")
@@ -44,6 +48,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--dry-run", is_flag=True, help="Say what would be measured, and stop.")
 def ingest(
     study: Path,
+    settings: tuple[str, ...],
     references: tuple[str, ...],
     device: str,
     threads: int | None,
@@ -58,7 +63,9 @@ def ingest(
     """
     from ingest.study import read_study
 
-    wanted = read_study(study).with_options(references=tuple(_reference(entry) for entry in references), **keys)
+    wanted = read_study(study, settings).with_options(
+        references=tuple(_reference(entry) for entry in references), **keys
+    )
     if dry_run:
         _describe(wanted)
         return

@@ -1,24 +1,23 @@
-"""An ingestion as a whole: done twice, added to, interrupted and killed, it ends where a single run would."""
+"""An ingestion as a whole: done twice, and added to in every way, it ends where a single run would."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from ingest.study import CorpusSpec, ReferenceSpec, Study
-from tests.contents import assert_same, contents, findings, frame
+from tests.conftest import Outcome
+from tests.contents import findings, frame
 from tests.ingested import (
     RECIPES,
+    SMALL_SEEDS,
+    SMALL_STEPS,
     Ingested,
     SilentMeter,
     documents,
@@ -26,53 +25,11 @@ from tests.ingested import (
     reads_counted,
     rows,
     save_cell,
-    save_models,
+    small_cells,
     study_of,
     write_documents,
 )
 from warehouse.database import Database
-from warehouse.writer import Writer
-
-SEEDS, STEPS = (0, 1, 2), (0, 1, 4)
-
-
-@pytest.fixture(scope="module")
-def small_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """One small model of three seeds and three steps, on ten short documents."""
-    folder = tmp_path_factory.mktemp("small")
-    text = write_documents(folder / "short.jsonl", documents(words=8))
-    return study_of(save_models(folder / "models", ["small"], (0, 1, 2, 3), (0, 1, 2, 4, 8)), text, family="small")
-
-
-@pytest.fixture(scope="module")
-def from_scratch(small_study: Study) -> dict[tuple[Any, ...], dict[str, pd.DataFrame]]:
-    """Contents after one run, by seeds, steps and kinds; filled as they are asked for."""
-    return {}
-
-
-@pytest.fixture
-def study(small_study: Study) -> Study:
-    return replace(small_study, seeds=SEEDS, steps=STEPS)
-
-
-@pytest.fixture
-def expect(from_scratch: dict[Any, Any], database: Database, other_database: Database) -> Any:
-    """Asserts that a database holds what one run of a study puts into another."""
-
-    def same(study: Study) -> None:
-        key = (study.seeds, study.steps, study.kinds)
-        if key not in from_scratch:
-            ingest(other_database, study)
-            from_scratch[key] = contents(other_database)
-        assert_same(contents(database), from_scratch[key])
-        assert findings(database) == {}
-
-    return same
-
-
-def cells(seeds: tuple[int, ...], steps: tuple[int, ...]) -> set[tuple[str, int, int]]:
-    return {("small", seed, step) for seed in seeds for step in steps}
-
 
 # --- one run ---------------------------------------------------------------------------------------------------------
 
@@ -86,7 +43,7 @@ def test_a_run_reads_every_checkpoint_once_and_leaves_nothing_planned(database: 
 
     with reads_counted() as read:
         report = ingest(database, study, meter=meter)
-    assert sorted(read) == sorted(cells(SEEDS, STEPS))
+    assert sorted(read) == small_cells()
     assert (report.outcome.checkpoints, report.outcome.evaluations, report.n_wanted) == (9, 9, 9)
     # Six ordered pairs of seeds at three steps; to the next step and to the last, of which one is both, each way.
     assert report.outcome.pairs == 6 * 3 + 3 * (2 + 2 - 1) * 2
@@ -128,11 +85,11 @@ def test_a_second_run_reads_and_writes_nothing(ingested_copy: Ingested) -> None:
 
 def test_a_seed_added_later_gives_what_one_run_gives(database: Database, study: Study, expect: Any) -> None:
     ingest(database, study)
-    more = replace(study, seeds=(*SEEDS, 3))
+    more = replace(study, seeds=(*SMALL_SEEDS, 3))
     with reads_counted() as read:
         report = ingest(database, more)
     # Every other seed is needed for its pairs with the new one.
-    assert sorted(read) == sorted(cells((*SEEDS, 3), STEPS))
+    assert sorted(read) == small_cells((*SMALL_SEEDS, 3), SMALL_STEPS)
     assert report.outcome.evaluations == 3
     assert report.outcome.pairs == 3 * 6 + 3 * 2
     expect(more)
@@ -141,10 +98,10 @@ def test_a_seed_added_later_gives_what_one_run_gives(database: Database, study: 
 def test_a_step_added_at_the_end_gives_what_one_run_gives(database: Database, study: Study, expect: Any) -> None:
     study = replace(study, kinds=("seed", "step", "step_reverse"))
     ingest(database, study)
-    more = replace(study, steps=(*STEPS, 8))
+    more = replace(study, steps=(*SMALL_STEPS, 8))
     with reads_counted() as read:
         report = ingest(database, more)
-    assert sorted(read) == sorted(cells(SEEDS, (4, 8)))
+    assert sorted(read) == small_cells(SMALL_SEEDS, (4, 8))
     assert report.outcome.evaluations == 3
     expect(more)
 
@@ -152,8 +109,8 @@ def test_a_step_added_at_the_end_gives_what_one_run_gives(database: Database, st
 def test_a_step_added_at_the_end_is_what_every_other_step_is_held_against(database: Database, study: Study) -> None:
     ingest(database, study)
     with reads_counted() as read:
-        report = ingest(database, replace(study, steps=(*STEPS, 8)))
-    assert sorted(read) == sorted(cells(SEEDS, (*STEPS, 8)))
+        report = ingest(database, replace(study, steps=(*SMALL_STEPS, 8)))
+    assert sorted(read) == small_cells(SMALL_SEEDS, (*SMALL_STEPS, 8))
     # Seeds at the new step; and from and to every other, of which the one before is also the step before.
     assert report.outcome.pairs == 6 + 3 * 2 * 3
     assert findings(database) == {}
@@ -163,7 +120,7 @@ def test_a_step_added_in_between_reads_only_its_neighbours_and_the_last(database
     ingest(database, study)
     with reads_counted() as read:
         report = ingest(database, replace(study, steps=(0, 1, 2, 4)))
-    assert sorted(read) == sorted(cells(SEEDS, (1, 2, 4)))
+    assert sorted(read) == small_cells(SMALL_SEEDS, (1, 2, 4))
     assert report.outcome.evaluations == 3
     # Of seeds at the step; and to and from its neighbours, of which the later is the last.
     assert report.outcome.pairs == 6 + 3 * 2 * 2
@@ -174,7 +131,7 @@ def test_a_kind_wanted_later_reads_what_it_pairs(database: Database, study: Stud
     ingest(database, replace(study, kinds=("seed",)))
     with reads_counted() as read:
         ingest(database, study)
-    assert sorted(read) == sorted(cells(SEEDS, STEPS))
+    assert sorted(read) == small_cells()
     expect(study)
 
 
@@ -208,7 +165,7 @@ def test_a_reference_added_later_reads_every_checkpoint_and_scores_none_again(da
     more = replace(study, references=(*study.references, ReferenceSpec("counted", text=study.corpus.path)))
     with reads_counted() as read:
         report = ingest(database, more)
-    assert sorted(read) == sorted(cells(SEEDS, STEPS))
+    assert sorted(read) == small_cells()
     assert (report.outcome.evaluations, report.outcome.pairs) == (0, 0)
     assert before == rows(
         database, "select evaluation_id, measured_at, input_digest from warehouse.evaluation order by 1"
@@ -239,7 +196,7 @@ def test_a_lost_evaluation_is_measured_again_with_its_pairs_and_nothing_else(
     with reads_counted() as read:
         report = ingest(database, study)
     # The other seeds at the step, and the same seed at the steps beside it, of which one is the last.
-    assert sorted(read) == sorted({*cells(SEEDS, (1,)), *cells((1,), STEPS)})
+    assert sorted(read) == sorted({*small_cells(SMALL_SEEDS, (1,)), *small_cells((1,), SMALL_STEPS)})
     assert report.outcome.evaluations == 1
     assert report.outcome.pairs == 4 + 2 + 2
     expect(study)
@@ -290,7 +247,7 @@ def test_a_second_corpus_and_a_second_protocol_stand_beside_the_first(
     narrow = study.with_options(protocol_window=16)
     with reads_counted() as read:
         ingest(database, narrow)
-    assert sorted(read) == sorted(cells(SEEDS, STEPS))
+    assert sorted(read) == small_cells()
     query = """
     select corpus, protocol, convergence from analysis.expected_convergence where kind = 'seed' and step = 1
     """
@@ -300,154 +257,59 @@ def test_a_second_corpus_and_a_second_protocol_stand_beside_the_first(
     assert findings(database) == {}
 
 
-# --- interrupted -----------------------------------------------------------------------------------------------------
+def test_two_ingestions_of_one_study_share_the_work(database: Database, study: Study) -> None:
+    """The second waits for the claim of the first, and finds nothing left to do."""
+    notes: list[list[str]] = []
+    reports: list[Any] = []
 
+    class Waiting(SilentMeter):
+        def __init__(self, tokens: int, checkpoints: int) -> None:
+            super().__init__(tokens, checkpoints)
+            notes.append(self.notes)
 
-class Interrupted(SilentMeter):
-    """A meter that stops the work after some tiles, as Ctrl-C may."""
+    class First(SilentMeter):
+        def tokens(self, count: int) -> None:
+            super().tokens(count)
+            if not second.ident:
+                second.start()
+                while not notes or not notes[0]:
+                    time.sleep(0.01)
 
-    patience = 0
-
-    def tokens(self, count: int) -> None:
-        super().tokens(count)
-        if self.done_tokens > self.patience * self.total_tokens // 100:
-            raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("percent", [5, 55, 90])
-def test_ctrl_c_keeps_what_was_finished_and_the_next_run_goes_on(
-    database: Database, study: Study, expect: Any, percent: int
-) -> None:
-    Interrupted.patience = percent
-    with pytest.raises(KeyboardInterrupt):
-        ingest(database, study, meter=Interrupted)
-    assert findings(database) == {}
-    [(done,)] = rows(database, "select count(*) from warehouse.evaluation where status = 'complete'")
-    # Steps are finished one after another, the last one first.
-    assert done == 3 * (percent * 3 // 100)
+    second = threading.Thread(target=lambda: reports.append(ingest(database, study, meter=Waiting)))
     with reads_counted() as read:
-        ingest(database, study)
-    assert len(read) <= 9
-    expect(study)
-
-
-@pytest.mark.parametrize("nth", [2, 4, 6, 7])
-def test_a_failure_inside_a_transaction_leaves_nothing_half_written(
-    database: Database, study: Study, expect: Any, monkeypatch: pytest.MonkeyPatch, nth: int
-) -> None:
-    commit, calls = Writer.commit, 0
-
-    def failing(self: Writer, work: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls < nth:
-            return commit(self, work)
-
-        def broken(connection: Any) -> None:
-            work(connection)
-            raise RuntimeError("the power went")
-
-        return commit(self, broken)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Writer, "commit", failing)
-        with pytest.raises(RuntimeError, match="the power went"):
-            ingest(database, study)
+        reports.insert(0, ingest(database, study, meter=First))
+        second.join(60)
+    assert notes == [["small is being ingested by another process: waiting for it."]]
+    assert [report.outcome.evaluations for report in reports] == [9, 0]
+    assert sorted(read) == small_cells()
     assert findings(database) == {}
-    ingest(database, study)
-    expect(study)
 
 
-class Disconnected(SilentMeter):
-    """A meter that ends every session of the database once, as a restart of the server does."""
-
-    database: Database
-    ended: list[int]
-
-    def tokens(self, count: int) -> None:
-        super().tokens(count)
-        if not self.ended and self.done_tokens > self.total_tokens // 2:
-            others = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() "
-            self.ended += [1 for _ in rows(self.database, others + "and datname = current_database()")]
+# --- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_a_lost_connection_costs_nothing(database: Database, study: Study, expect: Any) -> None:
-    Disconnected.database, Disconnected.ended = database, []
-    with reads_counted() as read:
-        assert ingest(database, study, meter=Disconnected).outcome.evaluations == 9
-    assert Disconnected.ended == [1]  # the session that holds the claim; the others last as long as a transaction
-    assert len(read) == 9
-    expect(study)
-
-
-@pytest.fixture
-def study_file(ingested: Ingested, tmp_path: Path) -> Path:
-    """The study of the ingested models as a user would write it."""
-    study = ingested.study
-    assert study.corpus.path is not None
-    file = tmp_path / "letters.toml"
-    layers = ", ".join(f'"{layer}"' for layer in study.layers)
-    file.write_text(
-        f'root = "{study.root}"\nfamily = "tiny"\nlayers = [{layers}]\n'
-        f'[corpus]\npath = "{study.corpus.path}"\nname = "letters"\n'
-        f"[protocol]\nwindow = {study.protocol.window}\n"
-        f'[references.unigram]\ntext = "{study.corpus.path}"\n'
-    )
-    return file
-
-
-@pytest.fixture
-def running(study_file: Path, database: Database) -> Iterator[subprocess.Popen[str]]:
-    """`warehouse ingest` as a process of its own, on a fresh database."""
-    environment = {
-        **os.environ,
-        "DATABASE_URL": database.owner_url,
-        "DATABASE_READ_URL": database.reader_url,
-        "OMP_NUM_THREADS": "1",
-    }
-    program = "from warehouse.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, "ingest", str(study_file), "--device", "cpu", "--model", "flat-14m"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    yield process
-    process.kill()
-    process.communicate()
-
-
-def await_evaluations(process: subprocess.Popen[str], database: Database) -> None:
-    """Wait until a process has finished some evaluations."""
-    while process.poll() is None:
-        if rows(database, "select 1 from warehouse.evaluation where status = 'complete' limit 1"):
-            return
-        time.sleep(0.02)
-    raise AssertionError(process.communicate())
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_killed_process_needs_no_repair(
-    running: subprocess.Popen[str], database: Database, ingested: Ingested, how: signal.Signals
+def test_the_command_says_what_it_did_and_then_that_nothing_is_left(
+    named_database: Database, study_file: Path, command: Callable[..., Outcome]
 ) -> None:
-    await_evaluations(running, database)
-    running.send_signal(how)
-    _, errors = running.communicate(timeout=60)
-    if how == signal.SIGINT:
-        assert running.returncode == 130
-        assert errors.splitlines()[-1].startswith("Interrupted; what was finished is kept")
-    else:
-        assert running.returncode == -signal.SIGKILL
-    assert findings(database) == {}
-    [(done,)] = rows(database, "select count(*) from warehouse.evaluation where status = 'complete'")
-    assert 0 < done < 16
-    study = replace(ingested.study, models=("flat-14m",))
-    with reads_counted() as read:
-        ingest(database, study)
-    # At most the step before and the last are read again, of each seed.
-    assert len(read) <= 16 - done + 2 * 4
-    assert_same(contents(database, "flat-14m"), contents(ingested.database, "flat-14m"))
+    arguments = ("ingest", str(study_file), "--device", "cpu", "--model", "flat-14m", "--seed", "0", "--seed", "1")
+    first = command(*arguments, "--step", "0", "--step", "4")
+    assert (first.status, first.errors) == (0, "")
+    assert first.output.startswith("Read 4 of 4 checkpoints over 1,")
+    # Two seeds at two steps, each way; from one step to the other, each way: to the next and to the last are one.
+    assert ": 4 evaluations, 8 ordered pairs, " in first.output
+    again = command(*arguments, "--step", "0", "--step", "4")
+    assert again.output == "All 4 checkpoints and their pairs are in the warehouse already: nothing to measure.\n"
+    assert findings(named_database) == {}
+
+
+def test_a_dry_run_says_what_would_be_measured_and_writes_nothing(
+    named_database: Database, study_file: Path, command: Callable[..., Outcome]
+) -> None:
+    told = command("ingest", str(study_file), "--dry-run")
+    assert told.status == 0
+    assert "corpus letters: 1," in told.output
+    assert "sharp-9m: 4 seeds x 4 steps, 16 comparisons, 88 ordered pairs" in told.output
+    assert rows(named_database, "select count(*) from warehouse.corpus") == [(0,)]
 
 
 # --- architectures ---------------------------------------------------------------------------------------------------

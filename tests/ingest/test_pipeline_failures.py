@@ -401,5 +401,18 @@ def test_changed_weights_of_a_measured_checkpoint_are_refused_with_both_hashes(
     assert findings(database) == {}
 
 
+def test_another_tokenizer_of_a_measured_model_is_refused(database: Database, study: Study, tmp_path: Path) -> None:
+    ingest(database, study)
+    before = frame(database, "select * from analysis.evaluations order by evaluation_id")
+    for seed in SEEDS:
+        for step in STEPS:
+            change_tokenizer(folder_of(study, seed, step))
+    text = write_documents(tmp_path / "other.jsonl", documents(words=8, seed=8))
+    changed = replace(study, corpus=CorpusSpec(path=text, name="other"), references=())
+    with pytest.raises(ConflictingInputs, match="Model small of family small is in the warehouse with another token"):
+        ingest(database, changed)
+    pd.testing.assert_frame_equal(frame(database, "select * from analysis.evaluations order by evaluation_id"), before)
+
+
 def test_small_is_what_the_damages_differ_from() -> None:
     assert (SMALL.shape.hidden, SMALL.shape.layers) == (WIDE.shape.hidden, WIDE.shape.layers)

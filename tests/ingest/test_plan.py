@@ -1,4 +1,4 @@
-"""Plans: which checkpoints and ordered pairs a study wants, against METHODS §2 spelled out by brute force."""
+"""Plans: which checkpoints and ordered pairs a study wants, against docs/methods.md §2 spelled out by brute force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows: every target once, each with the context METHODS §1 says."""
+"""Windows: every target once, each with the context docs/methods.md §1 says."""
 
 from __future__ import annotations
 

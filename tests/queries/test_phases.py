@@ -35,7 +35,7 @@ class Estimate:
 
 
 def estimate(steps: Sequence[int], c: Curve, change: float = 0.10, uniform: float = 0.05) -> Estimate:
-    """The turns of a curve of convergence c (nats, at most 0), step by step as METHODS describes them."""
+    """The turns of a curve of convergence c (nats, at most 0), step by step as docs/methods.md §5 describes them."""
     greatest = float((-c).max())
     drawdown = np.maximum.accumulate(c) - c
     m = int(np.flatnonzero(drawdown == drawdown.max())[0])
