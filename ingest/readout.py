@@ -42,7 +42,7 @@ def read(
 ) -> Readout:
     """The readout of a sequence: ids with BOS first, [T + 1]; the result's hidden states are [T, d] float32.
 
-    window, stride: inputs per forward pass and between two (policy `concatenated`, docs/methods.md §1). Windows of equal
+    window, stride: inputs per forward pass and between two (policy `concatenated`, docs/methods.md §1). Windows of one
     length run `batch_size` at a time, unpadded. progress is called with the number of targets each batch contributed.
     Everything returned is a copy on the model's device, so the module may be refilled. Raises InvalidWindow,
     VocabularyTooSmall, UnsupportedArchitecture, and NonFiniteLogits where the weights are damaged.

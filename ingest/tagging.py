@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from itertools import chain, pairwise
 
 import numpy as np
@@ -131,7 +133,9 @@ def require_tagger_data(*, download: bool) -> None:
     _look_where_the_environment_says()
     missing = [resource.split("/")[1] for resource in (PUNKT, TAGGER) if not _has(resource)]
     if download:
-        missing = [name for name in missing if not nltk.download(name, quiet=True)]
+        # NLTK prints why a download failed, quiet or not; the error below says what to do.
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            missing = [name for name in missing if not nltk.download(name, quiet=True)]
     if missing:
         raise MissingTaggerData(
             f"NLTK's data {' and '.join(missing)} is not on this machine: point NLTK_DATA at a folder that has it, "

@@ -24,8 +24,10 @@ from warehouse.database import Database
 from warehouse.layer import Category, Layer
 
 Floats = NDArray[np.float64]
-COMPARISON = ["kind", "corpus", "protocol", "run_set", "family", "model", "step", "model_q", "step_q"]
-EVALUATION = ["corpus", "protocol", "family", "model", "seed", "step"]
+NAMES = ["kind", "corpus", "protocol", "run_set", "family", "model", "step", "model_q", "step_q"]
+#: What tells comparisons apart, and what annotations and errors depend on; fewer keys than all names.
+COMPARISON = ["comparison_id", "kind", "corpus", "model"]
+EVALUATION = ["evaluation_id", "corpus", "model"]
 
 
 class Facts:
@@ -38,11 +40,9 @@ class Facts:
         by_chunk = self.tokens["corpus"].map(clusters) == "chunk"
         self.tokens["cluster"] = self.tokens["document"].where(~by_chunk, self.tokens["chunk_id"])
         self.convergence = self.ask(f"select {', '.join(COMPARISON)}, token_id, convergence from token_convergence")
-        columns = f"{', '.join(COMPARISON)}, seed_p, seed_q, token_id, kl"
-        self.pairs = self.ask(f"select {columns} from pairwise_kl")
-        self.scores = self.ask(
-            f"select {', '.join(EVALUATION)}, token_id, surprisal, entropy, rank, model as scored from token_score"
-        )
+        self.pairs = self.ask("select comparison_id, seed_p, seed_q, token_id, kl from pairwise_kl")
+        self.scores = self.ask(f"select {', '.join(EVALUATION)}, token_id, surprisal, entropy, rank from token_score")
+        self.names = self.ask(f"select comparison_id, {', '.join(NAMES)} from expected_convergence")
         self.annotations = self.ask("select corpus, layer, model as owner, token_id, value from token_annotation")
 
     def ask(self, query: str) -> pd.DataFrame:
@@ -114,8 +114,8 @@ def conditional_convergence(facts: Facts) -> None:
 
 
 def expected_convergence(facts: Facts) -> None:
-    group = facts.convergence.groupby(COMPARISON)["convergence"]
-    means = facts.pairs.groupby([*COMPARISON, "seed_p", "seed_q"])["kl"].mean().groupby(COMPARISON)
+    group = facts.convergence.groupby("comparison_id")["convergence"]
+    means = facts.pairs.groupby(["comparison_id", "seed_p", "seed_q"])["kl"].mean().groupby("comparison_id")
     columns = {
         "n_tokens": group.size(),
         "convergence": group.mean(),
@@ -125,18 +125,19 @@ def expected_convergence(facts: Facts) -> None:
     }
     stored = facts.ask("select * from expected_convergence")
     # Mean KL of a pair is a mean of what was measured, in float64.
-    assert_equal(stored, pd.DataFrame(columns).reset_index(), COMPARISON, 1e-8)
+    assert_equal(stored, pd.DataFrame(columns).reset_index(), ["comparison_id"], 1e-8)
     assert (stored["convergence"] <= 0).all()
+    assert not stored.duplicated(NAMES).any()
 
 
 def expected_convergence_is_the_weighted_mean_of_layers(facts: Facts) -> None:
     n_tokens = facts.tokens.groupby("corpus").size()
     parts = facts.ask("select * from conditional_convergence")
-    whole = facts.ask("select * from expected_convergence").set_index(COMPARISON)["convergence"]
+    whole = facts.ask("select * from expected_convergence").set_index("comparison_id")["convergence"]
     complete = 0
     for (layer, corpus), rows in parts.groupby(["layer", "corpus"]):
-        weighted = (rows["convergence"] * rows["n_tokens"]).groupby([rows[key] for key in COMPARISON]).sum()
-        sizes = rows.groupby(COMPARISON)["n_tokens"].sum()
+        weighted = (rows["convergence"] * rows["n_tokens"]).groupby(rows["comparison_id"]).sum()
+        sizes = rows.groupby("comparison_id")["n_tokens"].sum()
         if (sizes == n_tokens[corpus]).all():
             complete += 1
             np.testing.assert_allclose(weighted / sizes, whole[weighted.index], rtol=1e-9, err_msg=str(layer))
@@ -146,12 +147,14 @@ def expected_convergence_is_the_weighted_mean_of_layers(facts: Facts) -> None:
 def standard_errors(facts: Facts) -> None:
     everything = facts.convergence.assign(layer="all", value="all")
     chosen = pd.concat([facts.annotated(facts.convergence), everything]).merge(facts.tokens, on=["corpus", "token_id"])
-    pairs = facts.pairs.pivot_table(index=[*COMPARISON, "token_id"], columns=["seed_p", "seed_q"], values="kl")
-    by_comparison = dict(list(pairs.groupby(level=COMPARISON)))
+    by_comparison = {
+        comparison: pairs.pivot(index="token_id", columns=["seed_p", "seed_q"], values="kl")
+        for comparison, pairs in facts.pairs.groupby("comparison_id")
+    }
     rows = []
     for key, tokens in chosen.groupby([*COMPARISON, "layer", "value"]):
-        kl = by_comparison[key[:-2]].dropna(axis=1).droplevel(COMPARISON).loc[tokens["token_id"]]
-        seed = seed_error({(int(p), int(q)): mean for (p, q), mean in kl.mean().items()}, key[0])
+        kl = by_comparison[key[0]].loc[tokens["token_id"]]
+        seed = seed_error({(int(p), int(q)): mean for (p, q), mean in kl.mean().items()}, key[1])
         text = ratio_error(-tokens["convergence"].to_numpy(), tokens["cluster"].to_numpy())
         rows.append((*key, seed, text, np.hypot(seed, text)))
     names = [*COMPARISON, "layer", "value", "se_seed", "se_document", "se_total"]
@@ -169,17 +172,18 @@ def standard_errors(facts: Facts) -> None:
 
 def relative_divergence(facts: Facts) -> None:
     whole = facts.convergence.merge(facts.tokens, on=["corpus", "token_id"])
-    by_comparison = dict(list(whole.groupby(COMPARISON)))
+    by_comparison = dict(list(whole.groupby("comparison_id")))
     rows = []
     for key, tokens in facts.annotated(facts.convergence).groupby([*COMPARISON, "layer", "value"]):
-        everything = by_comparison[key[:-2]]
+        everything = by_comparison[key[0]]
         x, has_value = -everything["convergence"].to_numpy(), everything["token_id"].isin(tokens["token_id"]).to_numpy()
         sigma = x[has_value].mean() / x.mean()
         error = sigma_error(x, everything["cluster"].to_numpy(), has_value)
         rows.append((*key, sigma, np.log(sigma), error, np.log(sigma) / error))
-    names = [*COMPARISON, "layer", "value", "sigma", "log_sigma", "se_log_sigma", "z"]
+    columns = [*COMPARISON, "layer", "value", "sigma", "log_sigma", "se_log_sigma", "z"]
+    expected = pd.DataFrame(rows, columns=columns).merge(facts.names, on=COMPARISON).drop(columns="comparison_id")
     stored = facts.ask("select * from relative_divergence")
-    assert_equal(stored, pd.DataFrame(rows, columns=names), [*COMPARISON, "layer", "value"], 1e-6)
+    assert_equal(stored, expected, [*NAMES, "layer", "value"], 1e-6)
 
 
 def conditional_surprisal(facts: Facts) -> None:
@@ -206,11 +210,10 @@ def reference_divergence(facts: Facts) -> None:
 
 
 def pairwise_kl_is_every_pair_once(facts: Facts) -> None:
-    keys = [*COMPARISON, "seed_p", "seed_q", "token_id"]
-    assert not facts.pairs.duplicated(keys).any()
-    mean = -facts.pairs.groupby([*COMPARISON, "token_id"])["kl"].mean()
+    assert not facts.pairs.duplicated(["comparison_id", "seed_p", "seed_q", "token_id"]).any()
+    mean = -facts.pairs.groupby(["comparison_id", "token_id"])["kl"].mean()
     # Kept in single precision.
-    assert_equal(facts.convergence, mean.rename("convergence").reset_index(), [*COMPARISON, "token_id"], 1e-7)
+    assert_equal(facts.convergence, mean.rename("convergence").reset_index(), ["comparison_id", "token_id"], 1e-7)
 
 
 def refresh_changes_nothing(facts: Facts) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ingest.study import CorpusSpec, ReferenceSpec, Study
+from ingest.tagging import MissingTaggerData
 from tests.conftest import Outcome
 from tests.contents import findings, frame
 from tests.ingested import (
@@ -67,6 +68,53 @@ def test_tokens_seen_and_flops_follow_from_the_tokens_of_a_step(database: Databa
     ):
         assert seen == 1000 * step
         assert flops == 6 * parameters * seen
+
+
+# --- parts of speech -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_tagger_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without NLTK's data and without internet."""
+    import nltk
+
+    monkeypatch.setattr(nltk.data, "path", [])
+    monkeypatch.setattr(nltk, "download", lambda *_, **__: False)
+    monkeypatch.delenv("NLTK_DATA", raising=False)
+
+
+def layers_of(database: Database) -> set[str]:
+    return {layer for (layer,) in rows(database, "select layer from analysis.annotation_layers")}
+
+
+@pytest.mark.usefixtures("no_tagger_data")
+def test_parts_of_speech_are_left_out_with_a_warning_where_the_data_are_not(
+    database: Database, study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    ingest(database, replace(study, seeds=(0,), steps=(4,), layers=()))
+    assert layers_of(database) >= {"document", "frequency", "word_start", "final_surprisal"}
+    assert not layers_of(database) & {"pos", "pos.context"}
+    [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith("Layers pos and pos.context are left out: NLTK's data ")
+
+
+@pytest.mark.usefixtures("no_tagger_data")
+def test_parts_of_speech_that_a_study_names_are_not_left_out(database: Database, study: Study) -> None:
+    with pytest.raises(MissingTaggerData, match="NLTK_DATA"):
+        ingest(database, replace(study, layers=("document", "pos.context")))
+    assert rows(database, "select count(*) from warehouse.corpus") == [(0,)]
+
+
+def test_parts_of_speech_are_taken_in_where_the_data_are(
+    database: Database, study: Study, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NLTK_DATA", str(shared_data / "nltk_data"))
+    ingest(database, replace(study, seeds=(0, 1), steps=(4,), layers=("pos", "pos.context")))
+    query = "select value, n_tokens from analysis.conditional_convergence where layer = %s order by value"
+    tags, before = (dict(rows(database, query, layer)) for layer in ("pos", "pos.context"))
+    assert {"DT", "NN", "VBD"} <= set(tags)
+    assert sum(tags.values()) == sum(before.values()) + 1  # the first token has none before it
+    assert findings(database) == {}
 
 
 # --- again, and more -------------------------------------------------------------------------------------------------
