@@ -256,6 +256,8 @@ class BlockRun:
             context_length=facts.context_length,
         )
         seen = None if self._study.tokens_per_step is None else cell[1] * self._study.tokens_per_step
+        # A study that does not say how many tokens a step has leaves what another one said.
+        training = {} if seen is None else {"tokens_seen": seen, "flops": 6.0 * facts.parameters * seen}
         fill(
             connection,
             schema.checkpoint,
@@ -263,9 +265,8 @@ class BlockRun:
             weights_sha256=held.sha256,
             status="ok",
             reason=None,
-            tokens_seen=seen,
-            flops=None if seen is None else 6.0 * facts.parameters * seen,
             head_singular_values=head_singular_values(held.readout.head).tolist(),
+            **training,
         )
 
     def _fail(self, cell: Cell, name: str, status: str, reason: str) -> None:

@@ -129,7 +129,9 @@ def build(weights: Weights, attention: Attention, dtype: torch.dtype = torch.flo
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # on a damaged config transformers raises whatever its parts raise
         reason = " ".join(str(error).split())[:200]
         raise UnsupportedArchitecture(
             f"{weights.path} is no causal language model that transformers can build ({reason}); leave it out."

@@ -75,7 +75,8 @@ class Readout:
     def check_finite(self) -> None:
         """Raise NonFiniteLogits if a logit could be NaN or infinite, without computing any.
 
-        By Cauchy-Schwarz a logit is at most |h| |w| + |b|, so finite norms with a finite product are enough.
+        By Cauchy-Schwarz a logit is at most |h| |w| + |b| in size, so finite norms with a finite product are enough.
+        Sums over the vocabulary of how far logits lie apart must stay finite too.
         """
         norms = self.hidden.norm(dim=-1)
         if not norms.isfinite().all():
@@ -83,7 +84,7 @@ class Readout:
         bound = norms.max().double() * self.head.norm(dim=-1).max().double() * abs(self.scale)
         if self.bias is not None:
             bound = bound + self.bias.abs().max()
-        if not bound < torch.finfo(torch.float32).max:
+        if not 2 * self.width * bound < torch.finfo(torch.float32).max:
             raise NonFiniteLogits(None, None)
 
 
@@ -169,7 +170,10 @@ def _workers(device: torch.device) -> Iterator[Callable[[Callable[[slice], int],
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool.map
+            try:
+                yield pool.map
+            finally:
+                pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for the tiles not begun
     finally:
         torch.set_num_threads(threads)
 

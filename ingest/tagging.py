@@ -133,9 +133,10 @@ def require_tagger_data(*, download: bool) -> None:
     _look_where_the_environment_says()
     missing = [resource.split("/")[1] for resource in (PUNKT, TAGGER) if not _has(resource)]
     if download:
-        # NLTK prints why a download failed, quiet or not; the error below says what to do.
+        # NLTK says why a download failed, quiet or not, and to the stderr it was imported with; the error below says
+        # what to do.
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            missing = [name for name in missing if not nltk.download(name, quiet=True)]
+            missing = [name for name in missing if not nltk.download(name, quiet=True, print_error_to=StringIO())]
     if missing:
         raise MissingTaggerData(
             f"NLTK's data {' and '.join(missing)} is not on this machine: point NLTK_DATA at a folder that has it, "

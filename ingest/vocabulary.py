@@ -130,7 +130,9 @@ def _convert(path: Path) -> bytes:
     from transformers import AutoTokenizer
 
     try:
-        slow_or_fast = AutoTokenizer.from_pretrained(str(path), local_files_only=True, use_fast=True)
+        slow_or_fast = AutoTokenizer.from_pretrained(
+            str(path), local_files_only=True, trust_remote_code=False, use_fast=True
+        )
         return bytes(slow_or_fast.backend_tokenizer.to_str().encode())
     except Exception as error:  # transformers raises whatever its parts raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -203,8 +205,8 @@ def _settings(folder: Path) -> dict[str, Any]:
         if file.is_file():
             try:
                 settings |= json.loads(file.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise UnreadableTokenizer(f"{file} is not JSON: {error}.") from error
+            except (OSError, TypeError, ValueError) as error:
+                raise UnreadableTokenizer(f"{file} is not a readable JSON object: {error}.") from error
     return settings
 
 

@@ -72,9 +72,12 @@ def weight_files(path: Path) -> list[Path]:
         raise MissingCheckpoint(f"There is no checkpoint folder {path}; drop this step from the study or create it.")
     if (path / "model.safetensors").is_file():
         return [path / "model.safetensors"]
-    if (path / "model.safetensors.index.json").is_file():
-        names = sorted(set(read_json(path / "model.safetensors.index.json").get("weight_map", {}).values()))
-        return [path / name for name in names]
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        places = read_json(index).get("weight_map")
+        if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
+            raise CorruptCheckpoint(f"{index} names no files of weights; fetch or save it again.")
+        return [path / name for name in sorted(set(places.values()))]
     if any(path.glob("*.bin")):
         raise UnsafeWeights(
             f"{path} holds pickled weights (.bin), which are not read; save the model again as safetensors."
@@ -88,6 +91,8 @@ def read_json(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingCheckpoint(f"{file} does not exist; {file.parent} is no Hugging Face checkpoint.") from None
+    except OSError as error:
+        raise CorruptCheckpoint(f"{file} cannot be read ({error.strerror}); fetch or save it again.") from error
     except ValueError as error:
         raise CorruptCheckpoint(f"{file} is not valid JSON ({error}); fetch or save it again.") from error
     if not isinstance(content, dict):

@@ -1,4 +1,7 @@
-"""The words above a figure: what is shown, of what, in which unit. This module may not know how a figure looks."""
+"""The words above a figure: what is shown, of what, in which unit. This module may not know how a figure looks.
+
+definition: whose phases are shaded, None where none are. banded: whether some interval is known and drawn.
+"""
 
 from __future__ import annotations
 
@@ -24,33 +27,35 @@ class Caption:
     subtitle: str
 
 
-def of_convergence(subject: Subject, definition: str) -> Caption:
+def of_convergence(subject: Subject, definition: str | None, *, banded: bool = True) -> Caption:
     """Caption of expected convergence against step."""
     faint = " Faint: the other models." if len(subject.models) > 1 else ""
     text = f"over the {subject.n_tokens:,} tokens of {subject.corpus}"
     return Caption(
         f"Expected convergence of {KINDS[subject.kind][0]}",
-        f"{_quantity(subject)}, in nats, {text}. {_marks(definition)}{faint}{_missing(subject)}",
+        f"{_quantity(subject)}, in nats, {text}. {_marks(definition, banded)}{faint}{_missing(subject)}",
     )
 
 
-def of_values(subject: Subject, definition: str, layer: str, n_shown: int, n_values: int) -> Caption:
+def of_values(
+    subject: Subject, definition: str | None, layer: str, n_shown: int, n_values: int, *, banded: bool = True
+) -> Caption:
     """Caption of conditional convergence against step, of n_shown of the n_values values of a layer."""
     cut = f" Shown are the {n_shown} most frequent of {n_values} values." if n_shown < n_values else ""
     return Caption(
         f"Convergence of {KINDS[subject.kind][0]} by {layer.replace('_', ' ')}",
-        f"{_quantity(subject)}, in nats, over the tokens of {subject.corpus} with each value.{cut} {_marks(definition)}"
-        f"{_missing(subject)}",
+        f"{_quantity(subject)}, in nats, over the tokens of {subject.corpus} with each value.{cut} "
+        f"{_marks(definition, banded)}{_missing(subject)}",
     )
 
 
-def of_phases(subject: Subject, definition: str) -> Caption:
+def of_phases(subject: Subject, definition: str | None, *, banded: bool = True) -> Caption:
     """Caption of convergence above what the checkpoints are like."""
     return Caption(
         "Phases of training",
         f"Above: {_quantity(subject, opening='minus')}. Below: mean KL of the model to the uniform and the unigram "
         f"distribution, and its cross-entropy, means over seeds. All in nats, over the {subject.n_tokens:,} tokens of "
-        f"{subject.corpus}. {_marks(definition)}{_missing(subject)}",
+        f"{subject.corpus}. {_marks(definition, banded)}{_missing(subject)}",
     )
 
 
@@ -58,9 +63,12 @@ def _quantity(subject: Subject, opening: str = "Minus") -> str:
     return f"{opening} the mean KL(p || q), {KINDS[subject.kind][1]} (higher: more alike)"
 
 
-def _marks(definition: str) -> str:
+def _marks(definition: str | None, banded: bool) -> str:
+    band = f"Band: {CONFIDENCE:.0%} interval over seeds and text." if banded else "No band: too few seeds or documents."
+    if definition is None:
+        return band
     phases = "estimated phases" if definition == "estimated" else f"phases as published ({definition})"
-    return f"Band: {CONFIDENCE:.0%} interval over seeds and text. Shaded: {phases}."
+    return f"{band} Shaded: {phases}."
 
 
 def _missing(subject: Subject) -> str:

@@ -10,6 +10,7 @@ from psycopg.rows import TupleRow
 from queries import captions, plot_data, plots
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 Connection = psycopg.Connection[TupleRow]
@@ -20,7 +21,8 @@ def convergence(connection: Connection, choice: plot_data.Choice, definition: st
     subject = plot_data.choose(connection, choice)
     curves = plot_data.convergence(connection, subject)
     phases = plot_data.phases(connection, subject, definition)
-    return plots.draw_convergence(curves, phases, captions.of_convergence(subject, definition))
+    caption = captions.of_convergence(subject, _shaded(definition, phases), banded=_banded(curves))
+    return plots.draw_convergence(curves, phases, caption)
 
 
 def conditional(
@@ -31,7 +33,9 @@ def conditional(
     curves = plot_data.convergence_by_value(connection, subject, layer)
     phases = plot_data.phases(connection, subject, definition)
     shown, n_values = curves["value"].nunique(), int(curves["n_values"].iloc[0])
-    return plots.draw_conditional(curves, phases, captions.of_values(subject, definition, layer, shown, n_values))
+    shaded = _shaded(definition, phases)
+    caption = captions.of_values(subject, shaded, layer, shown, n_values, banded=_banded(curves))
+    return plots.draw_conditional(curves, phases, caption)
 
 
 def phases(connection: Connection, choice: plot_data.Choice, definition: str = "estimated") -> Figure:
@@ -40,4 +44,13 @@ def phases(connection: Connection, choice: plot_data.Choice, definition: str = "
     curves = plot_data.convergence(connection, subject)
     readings = plot_data.readings(connection, subject)
     found = plot_data.phases(connection, subject, definition)
-    return plots.draw_phases(curves, readings, found, captions.of_phases(subject, definition))
+    caption = captions.of_phases(subject, _shaded(definition, found), banded=_banded(curves))
+    return plots.draw_phases(curves, readings, found, caption)
+
+
+def _banded(curves: pd.DataFrame) -> bool:
+    return bool(curves["half_width"].notna().any())
+
+
+def _shaded(definition: str, phases: pd.DataFrame) -> str | None:
+    return definition if len(phases) else None

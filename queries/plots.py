@@ -211,6 +211,8 @@ def _dress(axes: Axes, steps: pd.Series[int], phases: pd.DataFrame, title: str |
     columns = (phases[name] for name in ("position", "phase", "first_step", "last_step"))
     for position, name, begin, end in zip(*columns, strict=True):
         left, right = max(begin, first) + 1, min(end, last) + 1
+        if left >= right:
+            continue
         axes.axvspan(left, right, color=TINTS[(position - 1) % len(TINTS)], linewidth=0, zorder=0)
         if title is not None:
             place, text = math.sqrt(left * right), name.replace("_", "\n")

@@ -27,7 +27,7 @@ class NoServerAccount(WarehouseError):
 
 
 class OutOfReach(WarehouseError):
-    """The account that runs the server cannot enter a directory."""
+    """An account cannot enter a directory: the one that runs the server, or the user's own."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,10 @@ class Account:
 def server_account(data: Path) -> Account:
     """The account to run the server of data directory `data`, which need not exist yet.
 
-    Raises NoServerAccount where there is none, or where the directory belongs to somebody else.
+    Raises NoServerAccount where there is none, or where the directory belongs to somebody else, and OutOfReach where
+    the invoking user may not look for it.
     """
-    owner = data.stat().st_uid if data.exists() else None
+    owner = owner_of(data)
     me = os.geteuid()
     if me == 0:
         return _unprivileged_account(data, owner)
@@ -109,6 +110,21 @@ def server_account(data: Path) -> Account:
             "run the command as its owner, or set WAREHOUSE_HOME to a directory of your own."
         )
     return Account(invoking_user(), me, os.getegid(), foreign=False)
+
+
+def owner_of(data: Path) -> int | None:
+    """The user id that a directory belongs to, None where it is not there.
+
+    Raises OutOfReach where the invoking user may not look for it.
+    """
+    try:
+        return data.stat().st_uid
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise OutOfReach(
+            f"Cannot look for {data} ({error.strerror}); set WAREHOUSE_HOME to a directory of your own."
+        ) from error
 
 
 def invoking_user() -> str:

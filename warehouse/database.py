@@ -25,7 +25,8 @@ Connection = psycopg.Connection[TupleRow]
 
 READER = "warehouse_read"
 OWNER_PATH = "warehouse, analysis, public"
-READER_PATH = '"$user", public, analysis'
+# Without "$user": the owner is called like the schema of the tables, and what users create belongs into public.
+READER_PATH = "public, analysis"
 OLDEST_SERVER = 15
 
 
@@ -194,6 +195,8 @@ def _reason(error: psycopg.Error, parameters: Mapping[str, str]) -> str:
     """Why no connection was made, and what to do: one sentence without the password."""
     said = without_password(str(error), parameters).removeprefix("connection failed: ").rstrip(".")
     advice = "check DATABASE_URL, and that the server is running"
-    if parameters.get("user") == READER:
+    if not os.environ.get("DATABASE_URL"):
+        advice = "start the server with `warehouse db start`"
+    elif parameters.get("user") == READER:
         advice = "run `warehouse db upgrade`, or name a login that may read in DATABASE_READ_URL"
     return f"Cannot connect to {describe(parameters)}: {said}; {advice}."

@@ -92,6 +92,7 @@ def save_corpus(
     Raises ConflictingInputs if the name stands for other tokens.
     """
     hold_catalogue(driver(connection))
+    documents = list(documents)
     known = connection.execute(select(schema.corpus).where(schema.corpus.c.name == name)).mappings().one_or_none()
     if known is not None:
         if (known["token_sha256"], known["tokenizer_id"]) != (token_sha256, tokenizer_id):
@@ -100,8 +101,12 @@ def save_corpus(
                 f"from {known['source']}, not {token_sha256[:12]} from {source}): give this text another corpus name, "
                 "or ingest the text it was made from."
             )
+        if _document_lengths(connection, known["corpus_id"]) != [document["n_tokens"] for document in documents]:
+            raise ConflictingInputs(
+                f"Corpus {name} is in the warehouse with the same tokens, but cut into other documents: "
+                "split the text as before, or give it another corpus name."
+            )
         return int(known["corpus_id"])
-    documents = list(documents)
     n_tokens = len(tokens["vocab_ids"])
     first_token_id = _next_token_id(connection)
     row = {
@@ -136,6 +141,12 @@ def save_corpus(
     )
     copy_chunks(connection, schema.token_chunk, {"corpus_id": corpus_id}, first_token_id, tokens)
     return corpus_id
+
+
+def _document_lengths(connection: Connection, corpus_id: int) -> list[int]:
+    document = schema.document.c
+    query = select(document.n_tokens).where(document.corpus_id == corpus_id).order_by(document.document)
+    return list(connection.execute(query).scalars())
 
 
 def _next_token_id(connection: Connection) -> int:

@@ -22,7 +22,7 @@ from psycopg import pq, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
-from warehouse.account import Account, server_account
+from warehouse.account import Account, owner_of, server_account
 from warehouse.binaries import Binaries, find_binaries, reachable_binaries
 from warehouse.cluster import OWNER, Cluster, create_data, write_access_rules
 from warehouse.conninfo import to_url
@@ -101,7 +101,7 @@ class EmbeddedServer:
 
         Raises ServerFailed where it does not stop within five minutes.
         """
-        if not self._cluster.data.exists():
+        if owner_of(self._cluster.data) is None:
             return False
         server_account(self._cluster.data)
         with self._start_lock():
@@ -114,7 +114,7 @@ class EmbeddedServer:
     def status(self) -> ServerStatus:
         """What state the server is in. Starts nothing."""
         cluster = self._cluster
-        if not cluster.data.exists():
+        if owner_of(cluster.data) is None:
             return ServerStatus("not created", cluster.data, cluster.log)
         server_account(cluster.data)
         postmaster = self._living_postmaster()

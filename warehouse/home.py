@@ -46,9 +46,9 @@ def make_directory(directory: Path, mode: int) -> bool:
 
     Raises HomeNotUsable where it cannot be created or is no directory.
     """
-    if directory.is_dir():
-        return False
     try:
+        if directory.is_dir():
+            return False
         directory.mkdir()
         directory.chmod(mode)
     except FileExistsError:

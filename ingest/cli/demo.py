@@ -59,14 +59,15 @@ def demo(tiny: bool) -> None:
     from ingest.cli.ingest import require_success, run, summary
     from ingest.demo import STANDARD, TINY
     from warehouse.database import open_database
-    from warehouse.home import home
+    from warehouse.home import ensure_home, home
 
+    ensure_home(home())
     recipe = TINY if tiny else STANDARD
     folder = home() / "demo"
+    database = open_database()  # before the training: a database that cannot be had should not cost minutes
     study = _study(recipe, folder, _train(recipe, folder))
     report = run(study)
     click.echo(summary(report))
-    database = open_database()
     _show_answers(database, recipe, study)
     _show_size(database)
     _show_figures(database, study, folder / "figures")

@@ -44,7 +44,13 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto for a GPU where there is one.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads that torch computes with.")
-@click.option("--reserve", default=1.0, show_default=True, help="Gigabytes that must stay free on the database's disk.")
+@click.option(
+    "--reserve",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Gigabytes that must stay free on the database's disk.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be measured, and stop.")
 def ingest(
     study: Path,

@@ -5,8 +5,8 @@ Knows recipes, texts and training processes; nothing of the database.
 
 from __future__ import annotations
 
-import fcntl
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from ingest.demo.text import Document, load_texts
 from ingest.demo.tokenizer import prepare
 from ingest.demo.workers import available_processes, train_in_processes
 from warehouse.errors import WarehouseError
+from warehouse.filelock import open_lock, try_lock
 
 #: Called with the training steps done and the steps to do, over all runs.
 Progress = Callable[[int, int], None]
@@ -63,7 +64,9 @@ def write_corpus(recipe: Recipe, path: Path) -> Path:
 
 def _write_json_lines(documents: Iterable[Document], path: Path) -> None:
     lines = [json.dumps({"id": document.name, "text": document.text}, ensure_ascii=False) for document in documents]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")  # another demo may be reading the file
+    unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    unfinished.replace(path)
 
 
 def _unfinished(recipe: Recipe, checkpoints: Path) -> list[Run]:
@@ -87,13 +90,9 @@ class _Count:
 def _alone_in(folder: Path) -> Iterator[None]:
     """Hold the folder's lock file, which the system releases however this process ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TrainingUnderWay(
-                f"Another process is training the demo in {folder}; wait until it has finished."
-            ) from error
+    with open_lock(folder / "lock") as file:
+        if not try_lock(file):
+            raise TrainingUnderWay(f"Another process is training the demo in {folder}; wait until it has finished.")
         yield
 
 

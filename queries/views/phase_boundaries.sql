@@ -169,9 +169,8 @@ select
 from phases;
 
 comment on view analysis.phase_boundaries is
-'First and last step of the phases of training: definitions fehlauer-2025 and slides (published, drawn by eye) and
-estimated (from complete comparisons of seeds). Phases meet: the last step of one is the first of the next';
-comment on column analysis.phase_boundaries.definition is 'whose boundaries: fehlauer-2025, slides or estimated';
+'Phases of training, published and estimated: first and last step; the last of one is the first of the next.';
+comment on column analysis.phase_boundaries.definition is 'fehlauer-2025 or slides, published, or estimated';
 comment on column analysis.phase_boundaries.corpus is 'name of the corpus';
 comment on column analysis.phase_boundaries.protocol is 'name of the protocol';
 comment on column analysis.phase_boundaries.run_set is 'default leaves out runs flagged as outliers';

@@ -147,8 +147,7 @@ select
 from phases;
 
 comment on view analysis.phase_statistics is
-'Phases of training in numbers, per definition and model. Changes and slopes are over [first_step, last_step];
-means over the steps in (first_step, last_step], the first phase also having its first step';
+'Phases of training in numbers: how convergence moves in each, and means of KL and cross-entropy over its steps.';
 comment on column analysis.phase_statistics.definition is 'whose boundaries: fehlauer-2025, slides or estimated';
 comment on column analysis.phase_statistics.corpus is 'name of the corpus';
 comment on column analysis.phase_statistics.protocol is 'name of the protocol';
@@ -163,10 +162,9 @@ comment on column analysis.phase_statistics.n_checkpoints is 'steps measured in 
 comment on column analysis.phase_statistics.convergence_change is
 'expected convergence at last_step minus that at first_step, in nats; above 0 where the models come to agree';
 comment on column analysis.phase_statistics.slope_per_log2_step is
-'slope of expected convergence on log2(step + 1) by least squares, both ends included, in nats per doubling.
-NULL where the phase has one step';
+'least-squares slope of convergence on log2(step + 1), both ends included, in nats per doubling; NULL for one step';
 comment on column analysis.phase_statistics.mean_convergence is
-'mean of expected convergence over the steps, in nats; never positive';
+'mean of expected convergence over the steps that count, in nats; never positive';
 comment on column analysis.phase_statistics.mean_kl_uniform is
 'mean KL(model || uniform) over seeds, then steps, in nats';
 comment on column analysis.phase_statistics.mean_kl_unigram is

@@ -169,8 +169,7 @@ from spreads
 cross join warehouse.settings;
 
 comment on view analysis.relative_divergence is
-'Relative divergence: mean KL over tokens with a value, divided by the mean KL over all tokens of the comparison.
-Published for kind step, read against a line at 1; errors and tests are an extension';
+'Relative divergence: mean KL over the tokens with a value over that of all tokens, with error and test.';
 comment on column analysis.relative_divergence.kind is 'seed, step, step_reverse, final or final_reverse';
 comment on column analysis.relative_divergence.corpus is 'name of the corpus';
 comment on column analysis.relative_divergence.protocol is 'name of the protocol';
@@ -194,8 +193,7 @@ comment on column analysis.relative_divergence.p_value is
 comment on column analysis.relative_divergence.q_value is
 'p_value adjusted for the values of the layer in this comparison (Benjamini-Hochberg): rate of false discoveries';
 comment on column analysis.relative_divergence.robust_score is
-'0.6745 (log_sigma - median) / median absolute deviation over the values of the layer, for ranking.
-NULL below settings.robust_min_values, or when that deviation is 0';
+'0.6745 (log_sigma - median) / MAD over the values of the layer, to rank by; NULL for few values or where MAD is 0';
 comment on column analysis.relative_divergence.n_clusters is
 'clusters with such tokens: documents, or chunks of 256 tokens where documents are few';
 comment on column analysis.relative_divergence.df is 'degrees of freedom of z: n_clusters - 1';

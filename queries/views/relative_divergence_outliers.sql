@@ -24,7 +24,10 @@ select
     divergence.p_value,
     divergence.q_value,
     divergence.robust_score,
-    divergence.n_clusters
+    divergence.n_clusters,
+    divergence.df,
+    divergence.n_pairs,
+    divergence.complete
 from analysis.relative_divergence as divergence
 cross join warehouse.settings
 where
@@ -33,8 +36,7 @@ where
     and divergence.n_tokens >= settings.outlier_min_tokens;
 
 comment on view analysis.relative_divergence_outliers is
-'Outliers of relative_divergence: q_value at most settings.outlier_q_value, sigma at least settings.outlier_ratio (or at
-most its inverse), on at least settings.outlier_min_tokens tokens in settings.min_clusters clusters';
+'Relative divergence that is clearly not 1: significant, large and on enough tokens, as warehouse.settings says.';
 comment on column analysis.relative_divergence_outliers.kind is 'seed, step, step_reverse, final or final_reverse';
 comment on column analysis.relative_divergence_outliers.corpus is 'name of the corpus';
 comment on column analysis.relative_divergence_outliers.protocol is 'name of the protocol';
@@ -59,7 +61,10 @@ comment on column analysis.relative_divergence_outliers.p_value is
 comment on column analysis.relative_divergence_outliers.q_value is
 'p_value adjusted for the values of the layer in this comparison (Benjamini-Hochberg): rate of false discoveries';
 comment on column analysis.relative_divergence_outliers.robust_score is
-'0.6745 (log_sigma - median) / median absolute deviation over the values of the layer, for ranking.
-NULL below settings.robust_min_values, or when that deviation is 0';
+'0.6745 (log_sigma - median) / MAD over the values of the layer, to rank by; NULL for few values or where MAD is 0';
 comment on column analysis.relative_divergence_outliers.n_clusters is
 'clusters with such tokens: documents, or chunks of 256 tokens where documents are few';
+comment on column analysis.relative_divergence_outliers.df is 'degrees of freedom of z: n_clusters - 1';
+comment on column analysis.relative_divergence_outliers.n_pairs is 'ordered pairs averaged';
+comment on column analysis.relative_divergence_outliers.complete is
+'all ordered pairs that the plan wants are measured';

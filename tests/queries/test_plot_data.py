@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import scipy.stats
+from matplotlib.figure import Figure
 
-from queries import captions, plot_data
+from queries import captions, figures, plot_data
 from queries.plot_data import Choice
 from tests.queries.rows import (
     TRAINING_STEPS,
@@ -103,3 +104,29 @@ def test_incomplete_comparisons_are_left_out_and_counted(loaded: Database, conne
     assert 16 not in set(curves["step"])
     assert subject.n_incomplete == 2
     assert "incomplete: 2" in captions.of_convergence(subject, "estimated").subtitle
+
+
+def test_a_caption_speaks_of_a_band_only_where_an_interval_is_known(loaded: Database, connection: Connection) -> None:
+    with loaded.read() as reader:
+        known = figures.convergence(reader, Choice())
+    connection.execute("update warehouse.settings set min_clusters = 1000")
+    with loaded.read() as reader:
+        unknown = figures.convergence(reader, Choice())
+    for figure, said in ((known, "Band: 95% interval"), (unknown, "No band")):
+        words = _words(figure)
+        assert said in words
+        assert (said == "No band") == ("Band:" not in words)
+
+
+def test_a_caption_speaks_of_phases_only_where_some_are_shaded(loaded: Database, connection: Connection) -> None:
+    with loaded.read() as reader:
+        shaded = figures.convergence(reader, Choice())
+    connection.execute("update warehouse.settings set phase_min_steps = 1000")
+    with loaded.read() as reader:
+        plain = figures.convergence(reader, Choice())
+    assert "Shaded:" in _words(shaded)
+    assert "Shaded:" not in _words(plain)
+
+
+def _words(figure: Figure) -> str:
+    return " ".join(" ".join(text.get_text() for text in figure.texts).split())

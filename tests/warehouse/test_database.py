@@ -114,7 +114,7 @@ def test_views_of_another_version_are_replaced_on_the_embedded_server(embedded_s
 def test_any_session_of_the_embedded_database_finds_the_views(embedded_server: EmbeddedServer) -> None:
     open_database()
     with psycopg.connect(embedded_server.url(READER)) as session:
-        assert _value(session, "select current_setting('search_path')") == '"$user", public, analysis'
+        assert _value(session, "select current_setting('search_path')") == "public, analysis"
         assert _value(session, "select current_setting('transaction_read_only')") == "on"
 
 
@@ -202,7 +202,7 @@ def test_the_search_path_of_a_named_database_is_set_on_request_only(fresh_lab: S
         assert "analysis" not in str(_value(session, "select current_setting('search_path')"))
     upgrade(database, set_search_path=True)
     with psycopg.connect(fresh_lab.url) as session:
-        assert _value(session, "select current_setting('search_path')") == '"$user", public, analysis'
+        assert _value(session, "select current_setting('search_path')") == "public, analysis"
 
 
 # What is said when it does not work
