@@ -11,8 +11,8 @@ import sqlalchemy
 from alembic import context
 from alembic.util import CommandError
 
-from warehouse.database import open_database
 from warehouse.migration import LOCK, LOCK_TIMEOUT, SCHEMA, STATEMENT_TIMEOUT, VERSION_TABLE, ensure_schemas
+from warehouse.opening import open_database
 from warehouse.schema import metadata
 
 

@@ -1,7 +1,4 @@
-"""The warehouse's database: opening it, connections of its owner and of its reader.
-
-Two ways lead here, the embedded server and DATABASE_URL; after :func:`open_database` nothing needs to know which.
-"""
+"""A database: connections of its owner and of its reader. How it is found and brought up to date is not known here."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg.rows import TupleRow
 
-from warehouse.conninfo import derived_password, describe, parse_url, to_url, without_password
+from warehouse.conninfo import derived_password, describe, parse_url, without_password
 from warehouse.errors import WarehouseError
 
 if TYPE_CHECKING:
@@ -27,15 +24,10 @@ READER = "warehouse_read"
 OWNER_PATH = "warehouse, analysis, public"
 # Without "$user": the owner is called like the schema of the tables, and what users create belongs into public.
 READER_PATH = "public, analysis"
-OLDEST_SERVER = 15
 
 
 class DatabaseUnreachable(WarehouseError):
     """No connection to the database could be made."""
-
-
-class UnsuitableServer(WarehouseError):
-    """The database server cannot hold the warehouse."""
 
 
 class UnsafeReader(WarehouseError):
@@ -98,28 +90,6 @@ class Database:
             )
 
 
-def open_database(*, check_version: bool = True) -> Database:
-    """The database that DATABASE_URL names, else that of the embedded server, which is started and brought up to date.
-
-    check_version: refuse a schema of another version. Without it nothing is checked or migrated.
-    Raises DatabaseUnreachable, InvalidDatabaseUrl, UnsuitableServer, SchemaOutOfDate, SchemaTooNew, or what starting
-    the embedded server raises.
-    """
-    from warehouse.migration import State, require_current, schema_state, upgrade
-
-    url = os.environ.get("DATABASE_URL")
-    database = _named_database(url) if url else _embedded_database()
-    if not check_version:
-        return database
-    with database.connect() as connection:
-        state = schema_state(connection)
-    if database.embedded and state in (State.MISSING, State.OUTDATED):
-        upgrade(database)
-    else:
-        require_current(state, database)
-    return database
-
-
 def connect_to(
     parameters: Mapping[str, str],
     *,
@@ -156,39 +126,6 @@ def free_bytes(database: Database) -> int | None:
     with database.connect() as connection:
         row = connection.execute("select current_setting('data_directory')").fetchone()
     return shutil.disk_usage(row[0]).free if row else None
-
-
-def _embedded_database() -> Database:
-    from warehouse.embedded import EmbeddedServer
-    from warehouse.home import home
-
-    server = EmbeddedServer(home())
-    server.start()
-    return Database(server.url(), server.url(READER), embedded=True)
-
-
-def _named_database(url: str) -> Database:
-    owner = parse_url(url)
-    with connect_to(owner, search_path=OWNER_PATH) as connection:
-        _require_supported(connection.info.server_version, connection.info.parameter_status("server_encoding"), owner)
-        # Named explicitly: by default libpq would look for a database called like the reader.
-        owner |= {"user": connection.info.user, "dbname": connection.info.dbname}
-    given = os.environ.get("DATABASE_READ_URL")
-    reader = parse_url(given, "DATABASE_READ_URL") if given else reader_parameters(owner)
-    return Database(to_url(owner), to_url(reader), embedded=False)
-
-
-def _require_supported(version: int, encoding: str | None, parameters: Mapping[str, Any]) -> None:
-    """version: as libpq gives it, 150004 for 15.4."""
-    if version < OLDEST_SERVER * 10_000:
-        raise UnsuitableServer(
-            f"The server of {describe(parameters)} is PostgreSQL {version // 10_000}; "
-            f"the warehouse needs {OLDEST_SERVER} or newer."
-        )
-    if encoding != "UTF8":
-        raise UnsuitableServer(
-            f"The encoding of {describe(parameters)} is {encoding}; create a database with `encoding 'UTF8'`."
-        )
 
 
 def _reason(error: psycopg.Error, parameters: Mapping[str, str]) -> str:

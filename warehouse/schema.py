@@ -7,7 +7,6 @@ This module may not know how rows are written or read.
 from __future__ import annotations
 
 from sqlalchemy import (
-    ARRAY,
     REAL,
     BigInteger,
     Boolean,
@@ -16,7 +15,6 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
-    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -28,9 +26,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import TypeEngine
 
-SCHEMA = "warehouse"
+from warehouse.columns import SCHEMA, array, count, key, moment, number, reference, same_length, text_column
 
 metadata = MetaData(
     schema=SCHEMA,
@@ -44,51 +41,13 @@ metadata = MetaData(
 )
 
 
-def _key(name: str, comment: str) -> Column[int]:
-    return Column(name, Integer, Identity(), primary_key=True, comment=comment)
-
-
-def _reference(name: str, target: str, *, nullable: bool = False, comment: str | None = None) -> Column[int]:
-    return Column(name, Integer, ForeignKey(f"{SCHEMA}.{target}"), nullable=nullable, comment=comment)
-
-
-def _text(name: str, comment: str, *, nullable: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=nullable, comment=comment)
-
-
-def _number(name: str, comment: str, *, nullable: bool = True) -> Column[float]:
-    return Column(name, Double, nullable=nullable, comment=comment)
-
-
-def _count(name: str, comment: str, *, nullable: bool = False) -> Column[int]:
-    return Column(name, BigInteger, nullable=nullable, comment=comment)
-
-
-def _array(
-    name: str, of: TypeEngine[float] | TypeEngine[int], comment: str, *, nullable: bool = False
-) -> Column[object]:
-    return Column(name, ARRAY(of), nullable=nullable, comment=comment)
-
-
-def _now(name: str, comment: str) -> Column[object]:
-    return Column(name, DateTime(timezone=True), server_default=text("now()"), nullable=False, comment=comment)
-
-
-def _same_length(*columns: str) -> CheckConstraint:
-    """All arrays of a chunk have one length: unnest of several arrays would pad the shorter ones in silence."""
-    first, *others = columns
-    return CheckConstraint(
-        " and ".join(f"cardinality({other}) = cardinality({first})" for other in others), name="same_length"
-    )
-
-
 # --- what was read: tokenizers, corpora, references -------------------------------------------------------------
 
 tokenizer = Table(
     "tokenizer",
     metadata,
-    _key("tokenizer_id", "key"),
-    _text("name", "name of the tokenizer, as the model calls it"),
+    key("tokenizer_id", "key"),
+    text_column("name", "name of the tokenizer, as the model calls it"),
     Column("sha256", Text, nullable=False, unique=True, comment="SHA-256 of the tokenizer file"),
     Column("length", Integer, nullable=False, comment="number of vocabulary ids, added tokens included"),
     Column("bos_id", Integer, comment="vocabulary id that begins a sequence"),
@@ -106,7 +65,7 @@ vocabulary = Table(
     Column("starts_with_space", Boolean, nullable=False, comment="the piece starts with white space"),
     Column("is_punctuation", Boolean, nullable=False, comment="the piece is unspaced punctuation"),
     Column("is_special", Boolean, nullable=False, comment="a control token such as the end of text"),
-    _text("piece", "the piece as text; bytes that are no UTF-8 show as the replacement character"),
+    text_column("piece", "the piece as text; bytes that are no UTF-8 show as the replacement character"),
     Column("bytes", LargeBinary, nullable=False, comment="the piece as bytes"),
     comment="The pieces of a tokenizer.",
 )
@@ -114,21 +73,21 @@ vocabulary = Table(
 corpus = Table(
     "corpus",
     metadata,
-    _key("corpus_id", "key"),
+    key("corpus_id", "key"),
     Column("name", Text, nullable=False, unique=True, comment="name of the corpus"),
-    _reference("tokenizer_id", "tokenizer.tokenizer_id", comment="tokenizer that made the tokens"),
+    reference("tokenizer_id", "tokenizer.tokenizer_id", comment="tokenizer that made the tokens"),
     Column("first_token_id", BigInteger, nullable=False, unique=True, comment="first token_id, a multiple of 256"),
-    _count("n_tokens", "tokens, the EOS of documents included"),
+    count("n_tokens", "tokens, the EOS of documents included"),
     Column("n_documents", Integer, nullable=False, comment="documents"),
-    _count("n_characters", "characters of the text"),
-    _count("n_bytes", "bytes of the text as UTF-8"),
-    _text("source", "where the text came from"),
-    _text("licence", "licence of the text", nullable=True),
-    _text("text_sha256", "SHA-256 of the text as UTF-8"),
-    _text("token_sha256", "SHA-256 of the token ids as little-endian int32"),
-    _text("eos_policy", "after-document: every document ends with EOS; none: no EOS"),
-    _text("cluster", "what standard errors take as independent: document, or chunk where documents are few"),
-    _now("created_at", "when the corpus was loaded"),
+    count("n_characters", "characters of the text"),
+    count("n_bytes", "bytes of the text as UTF-8"),
+    text_column("source", "where the text came from"),
+    text_column("licence", "licence of the text", nullable=True),
+    text_column("text_sha256", "SHA-256 of the text as UTF-8"),
+    text_column("token_sha256", "SHA-256 of the token ids as little-endian int32"),
+    text_column("eos_policy", "after-document: every document ends with EOS; none: no EOS"),
+    text_column("cluster", "what standard errors take as independent: document, or chunk where documents are few"),
+    moment("created_at", "when the corpus was loaded"),
     CheckConstraint("first_token_id % 256 = 0", name="first_token_id"),
     CheckConstraint("eos_policy in ('after-document', 'none')", name="eos_policy"),
     CheckConstraint("cluster in ('document', 'chunk')", name="cluster"),
@@ -140,13 +99,13 @@ document = Table(
     metadata,
     Column("corpus_id", Integer, ForeignKey(f"{SCHEMA}.corpus.corpus_id"), primary_key=True, comment="corpus"),
     Column("document", Integer, primary_key=True, autoincrement=False, comment="number within the corpus, from 0"),
-    _count("first_token_id", "token_id of its first token"),
-    _count("n_tokens", "tokens, its EOS included"),
-    _count("char_start", "offset of its first character in the text of the corpus"),
-    _count("char_end", "offset after its last character"),
-    _count("byte_start", "offset of its first byte in the text of the corpus"),
-    _count("byte_end", "offset after its last byte"),
-    _text("name", "name of the document"),
+    count("first_token_id", "token_id of its first token"),
+    count("n_tokens", "tokens, its EOS included"),
+    count("char_start", "offset of its first character in the text of the corpus"),
+    count("char_end", "offset after its last character"),
+    count("byte_start", "offset of its first byte in the text of the corpus"),
+    count("byte_end", "offset after its last byte"),
+    text_column("name", "name of the document"),
     comment="A document of a corpus.",
 )
 
@@ -155,33 +114,33 @@ token_chunk = Table(
     metadata,
     Column("chunk_id", BigInteger, primary_key=True, autoincrement=False, comment="token_id / 256"),
     Column("corpus_id", Integer, nullable=False, index=True, comment="corpus"),
-    _array("vocab_ids", Integer(), "vocabulary ids"),
-    _array("documents", Integer(), "number of the document of each token"),
-    _array("positions", Integer(), "position of each token in its document, from 0"),
-    _array("char_starts", Integer(), "offset of the first character in the text of the corpus"),
-    _array("char_ends", Integer(), "offset after the last character"),
-    _array("byte_starts", Integer(), "offset of the first byte in the text of the corpus"),
-    _array("byte_ends", Integer(), "offset after the last byte"),
-    _same_length("vocab_ids", "documents", "positions", "char_starts", "char_ends", "byte_starts", "byte_ends"),
+    array("vocab_ids", Integer(), "vocabulary ids"),
+    array("documents", Integer(), "number of the document of each token"),
+    array("positions", Integer(), "position of each token in its document, from 0"),
+    array("char_starts", Integer(), "offset of the first character in the text of the corpus"),
+    array("char_ends", Integer(), "offset after the last character"),
+    array("byte_starts", Integer(), "offset of the first byte in the text of the corpus"),
+    array("byte_ends", Integer(), "offset after the last byte"),
+    same_length("vocab_ids", "documents", "positions", "char_starts", "char_ends", "byte_starts", "byte_ends"),
     comment="256 consecutive tokens of a corpus.",
 )
 
 reference_distribution = Table(
     "reference_distribution",
     metadata,
-    _key("reference_id", "key"),
-    _text("name", "name of the reference"),
-    _reference("tokenizer_id", "tokenizer.tokenizer_id", comment="tokenizer whose ids are counted"),
+    key("reference_id", "key"),
+    text_column("name", "name of the reference"),
+    reference("tokenizer_id", "tokenizer.tokenizer_id", comment="tokenizer whose ids are counted"),
     Column(
         "ngram_order", SmallInteger, nullable=False, server_default=text("1"), comment="n of the n-gram; 1 is unigram"
     ),
-    _number("total", "sum of the counts", nullable=False),
-    _number("entropy", "entropy of the smoothed distribution, in nats", nullable=False),
-    _text("smoothing", "add-one or none"),
-    _text("source", "where the counts came from"),
-    _text("sha256", "SHA-256 of the counts as little-endian float64"),
-    _array("counts", Double(), "count of each vocabulary id"),
-    _now("created_at", "when the reference was loaded"),
+    number("total", "sum of the counts", nullable=False),
+    number("entropy", "entropy of the smoothed distribution, in nats", nullable=False),
+    text_column("smoothing", "add-one or none"),
+    text_column("source", "where the counts came from"),
+    text_column("sha256", "SHA-256 of the counts as little-endian float64"),
+    array("counts", Double(), "count of each vocabulary id"),
+    moment("created_at", "when the reference was loaded"),
     UniqueConstraint("tokenizer_id", "name"),
     CheckConstraint("smoothing in ('add-one', 'none')", name="smoothing"),
     comment="A named distribution over the vocabulary, such as the unigram counts of a corpus.",
@@ -192,18 +151,18 @@ reference_distribution = Table(
 model = Table(
     "model",
     metadata,
-    _key("model_id", "key"),
-    _text("family", "suite of models, such as pythia"),
-    _text("name", "name of the model within its family"),
-    _reference("tokenizer_id", "tokenizer.tokenizer_id", nullable=True, comment="tokenizer of the model"),
-    _count("parameters", "parameters, embeddings included", nullable=True),
-    _count("parameters_without_embeddings", "parameters other than input and output embeddings", nullable=True),
+    key("model_id", "key"),
+    text_column("family", "suite of models, such as pythia"),
+    text_column("name", "name of the model within its family"),
+    reference("tokenizer_id", "tokenizer.tokenizer_id", nullable=True, comment="tokenizer of the model"),
+    count("parameters", "parameters, embeddings included", nullable=True),
+    count("parameters_without_embeddings", "parameters other than input and output embeddings", nullable=True),
     Column("hidden_size", Integer, comment="width d of the hidden states"),
     Column("layers", Integer, comment="transformer layers"),
     Column("vocabulary_width", Integer, comment="width V of the output head, padding included"),
     Column("context_length", Integer, comment="longest input, in tokens"),
-    _text("architecture", "class of the model in transformers", nullable=True),
-    _text("objective", "causal or masked"),
+    text_column("architecture", "class of the model in transformers", nullable=True),
+    text_column("objective", "causal or masked"),
     UniqueConstraint("family", "name"),
     CheckConstraint("objective in ('causal', 'masked')", name="objective"),
     comment="An architecture of one size.",
@@ -212,11 +171,11 @@ model = Table(
 run = Table(
     "run",
     metadata,
-    _key("run_id", "key"),
-    _reference("model_id", "model.model_id", comment="model"),
+    key("run_id", "key"),
+    reference("model_id", "model.model_id", comment="model"),
     Column("seed", Integer, nullable=False, comment="seed of the training run"),
     Column("outlier", Boolean, nullable=False, server_default=text("false"), comment="left out of run set default"),
-    _text("note", "why the run is flagged", nullable=True),
+    text_column("note", "why the run is flagged", nullable=True),
     UniqueConstraint("model_id", "seed"),
     comment="One training run of a model.",
 )
@@ -224,17 +183,19 @@ run = Table(
 checkpoint = Table(
     "checkpoint",
     metadata,
-    _key("checkpoint_id", "key"),
-    _reference("run_id", "run.run_id", comment="training run"),
+    key("checkpoint_id", "key"),
+    reference("run_id", "run.run_id", comment="training run"),
     Column("step", Integer, nullable=False, comment="optimiser steps taken"),
-    _count("tokens_seen", "training tokens seen", nullable=True),
-    _number("flops", "training compute, 6 x parameters x tokens seen"),
-    _text("source", "folder or repository"),
-    _text("revision", "revision of the repository, or the path within the folder"),
-    _text("weights_sha256", "SHA-256 of the weights", nullable=True),
-    _text("status", "ok, missing, duplicate, suspect, quarantined or failed; NULL before it was read", nullable=True),
-    _text("reason", "why the status is not ok", nullable=True),
-    _array("head_singular_values", REAL(), "singular values of the output head, descending", nullable=True),
+    count("tokens_seen", "training tokens seen", nullable=True),
+    number("flops", "training compute, 6 x parameters x tokens seen"),
+    text_column("source", "folder or repository"),
+    text_column("revision", "revision of the repository, or the path within the folder"),
+    text_column("weights_sha256", "SHA-256 of the weights", nullable=True),
+    text_column(
+        "status", "ok, missing, duplicate, suspect, quarantined or failed; NULL before it was read", nullable=True
+    ),
+    text_column("reason", "why the status is not ok", nullable=True),
+    array("head_singular_values", REAL(), "singular values of the output head, descending", nullable=True),
     UniqueConstraint("run_id", "step"),
     CheckConstraint("status in ('ok', 'missing', 'duplicate', 'suspect', 'quarantined', 'failed')", name="status"),
     comment="A model as it was at one step of a training run.",
@@ -243,13 +204,13 @@ checkpoint = Table(
 protocol = Table(
     "protocol",
     metadata,
-    _key("protocol_id", "key"),
+    key("protocol_id", "key"),
     Column("name", Text, nullable=False, unique=True, comment="name of the protocol"),
-    _text("windows", "concatenated: the corpus is one sequence"),
+    text_column("windows", "concatenated: the corpus is one sequence"),
     Column("window", Integer, nullable=False, comment="longest window, in tokens; a model's context length caps it"),
     Column("bos", Boolean, nullable=False, comment="the sequence begins with BOS"),
-    _text("vocabulary", "tokenizer: ids of the tokenizer, renormalised; model: the padded width"),
-    _text("dtype", "number format of weights and activations"),
+    text_column("vocabulary", "tokenizer: ids of the tokenizer, renormalised; model: the padded width"),
+    text_column("dtype", "number format of weights and activations"),
     Column("tf32", Boolean, nullable=False, comment="TensorFloat-32 multiplication allowed"),
     UniqueConstraint("windows", "window", "bos", "vocabulary", "dtype", "tf32"),
     CheckConstraint("windows in ('concatenated')", name="windows"),
@@ -260,7 +221,7 @@ protocol = Table(
 environment = Table(
     "environment",
     metadata,
-    _key("environment_id", "key"),
+    key("environment_id", "key"),
     Column("sha256", Text, nullable=False, unique=True, comment="SHA-256 of the description"),
     Column("description", JSONB, nullable=False, comment="device, kernels, library versions, tile, threads"),
     comment="Where and with what an evaluation was computed: provenance, never identity.",
@@ -271,17 +232,17 @@ environment = Table(
 evaluation = Table(
     "evaluation",
     metadata,
-    _key("evaluation_id", "key"),
-    _reference("checkpoint_id", "checkpoint.checkpoint_id", comment="checkpoint"),
-    _reference("corpus_id", "corpus.corpus_id", comment="corpus"),
-    _reference("protocol_id", "protocol.protocol_id", comment="protocol"),
-    _reference("environment_id", "environment.environment_id", nullable=True, comment="where it was computed"),
-    _text("status", "planned or complete; all its facts are visible when complete, none before"),
-    _text("input_digest", "SHA-256 of weights, token ids, tokenizer and protocol", nullable=True),
+    key("evaluation_id", "key"),
+    reference("checkpoint_id", "checkpoint.checkpoint_id", comment="checkpoint"),
+    reference("corpus_id", "corpus.corpus_id", comment="corpus"),
+    reference("protocol_id", "protocol.protocol_id", comment="protocol"),
+    reference("environment_id", "environment.environment_id", nullable=True, comment="where it was computed"),
+    text_column("status", "planned or complete; all its facts are visible when complete, none before"),
+    text_column("input_digest", "SHA-256 of weights, token ids, tokenizer and protocol", nullable=True),
     Column("window", Integer, comment="window used, in tokens"),
-    _number("seconds", "time taken to read and score"),
-    _number("mean_surprisal", "mean surprisal over tokens, in nats"),
-    _number("anisotropy", "mean cosine between the final hidden states of two tokens"),
+    number("seconds", "time taken to read and score"),
+    number("mean_surprisal", "mean surprisal over tokens, in nats"),
+    number("anisotropy", "mean cosine between the final hidden states of two tokens"),
     Column("measured_at", DateTime(timezone=True), comment="when it was computed"),
     UniqueConstraint("checkpoint_id", "corpus_id", "protocol_id"),
     CheckConstraint("status in ('planned', 'complete')", name="status"),
@@ -306,16 +267,16 @@ score_chunk = Table(
     metadata,
     Column("evaluation_id", Integer, primary_key=True, autoincrement=False, comment="evaluation"),
     Column("chunk_id", BigInteger, primary_key=True, autoincrement=False, index=True, comment="token_id / 256"),
-    _array("surprisal", REAL(), "-log p of the token, in nats"),
-    _array("entropy", REAL(), "entropy of the prediction, in nats"),
-    _array("rank", Integer(), "1 + entries with a strictly greater logit"),
-    _array("top_vocab_id", Integer(), "most probable entry, the lowest id on a tie"),
-    _array("top_surprisal", REAL(), "-log p of the most probable entry, in nats"),
-    _array("space_logmass", REAL(), "log of the mass on entries that start with white space", nullable=True),
-    _array("punct_logmass", REAL(), "log of the mass on unspaced punctuation", nullable=True),
-    _array("eos_logmass", REAL(), "log of the mass on EOS", nullable=True),
-    _array("pad_logmass", REAL(), "log of the mass on ids beyond the tokenizer", nullable=True),
-    _same_length(*SCORES),
+    array("surprisal", REAL(), "-log p of the token, in nats"),
+    array("entropy", REAL(), "entropy of the prediction, in nats"),
+    array("rank", Integer(), "1 + entries with a strictly greater logit"),
+    array("top_vocab_id", Integer(), "most probable entry, the lowest id on a tie"),
+    array("top_surprisal", REAL(), "-log p of the most probable entry, in nats"),
+    array("space_logmass", REAL(), "log of the mass on entries that start with white space", nullable=True),
+    array("punct_logmass", REAL(), "log of the mass on unspaced punctuation", nullable=True),
+    array("eos_logmass", REAL(), "log of the mass on EOS", nullable=True),
+    array("pad_logmass", REAL(), "log of the mass on ids beyond the tokenizer", nullable=True),
+    same_length(*SCORES),
     comment="Scores of 256 consecutive tokens by one evaluation.",
 )
 
@@ -336,8 +297,8 @@ reference_evaluation = Table(
         primary_key=True,
         comment="reference",
     ),
-    _count("n_tokens", "tokens measured"),
-    _number("mean_kl", "mean KL(model || reference) over tokens, in nats", nullable=False),
+    count("n_tokens", "tokens measured"),
+    number("mean_kl", "mean KL(model || reference) over tokens, in nats", nullable=False),
     comment="An evaluation held against a reference: an immutable unit.",
 )
 
@@ -347,21 +308,21 @@ reference_chunk = Table(
     Column("evaluation_id", Integer, primary_key=True, autoincrement=False, comment="evaluation"),
     Column("reference_id", Integer, primary_key=True, autoincrement=False, comment="reference"),
     Column("chunk_id", BigInteger, primary_key=True, autoincrement=False, index=True, comment="token_id / 256"),
-    _array("kl", REAL(), "KL(model || reference), in nats"),
+    array("kl", REAL(), "KL(model || reference), in nats"),
     comment="KL to a reference of 256 consecutive tokens.",
 )
 
 comparison_pair = Table(
     "comparison_pair",
     metadata,
-    _key("pair_id", "key"),
-    _reference("evaluation_p", "evaluation.evaluation_id", comment="evaluation that gives p"),
-    _reference("evaluation_q", "evaluation.evaluation_id", comment="evaluation that gives q"),
-    _reference("environment_id", "environment.environment_id", comment="where it was computed"),
-    _count("n_tokens", "tokens measured"),
-    _number("mean_kl", "mean KL(p || q) over tokens, in nats", nullable=False),
-    _number("pearson", "Pearson correlation of the two surprisals over tokens"),
-    _number("top1_agreement", "share of tokens with the same most probable entry"),
+    key("pair_id", "key"),
+    reference("evaluation_p", "evaluation.evaluation_id", comment="evaluation that gives p"),
+    reference("evaluation_q", "evaluation.evaluation_id", comment="evaluation that gives q"),
+    reference("environment_id", "environment.environment_id", comment="where it was computed"),
+    count("n_tokens", "tokens measured"),
+    number("mean_kl", "mean KL(p || q) over tokens, in nats", nullable=False),
+    number("pearson", "Pearson correlation of the two surprisals over tokens"),
+    number("top1_agreement", "share of tokens with the same most probable entry"),
     UniqueConstraint("evaluation_p", "evaluation_q"),
     Index(None, "evaluation_q"),
     comment="An ordered pair of evaluations: an immutable unit.",
@@ -372,7 +333,7 @@ divergence_chunk = Table(
     metadata,
     Column("pair_id", Integer, primary_key=True, autoincrement=False, comment="ordered pair"),
     Column("chunk_id", BigInteger, primary_key=True, autoincrement=False, index=True, comment="token_id / 256"),
-    _array("kl", REAL(), "KL(p || q), in nats"),
+    array("kl", REAL(), "KL(p || q), in nats"),
     comment="KL of 256 consecutive tokens for one ordered pair.",
 )
 
@@ -381,20 +342,20 @@ divergence_chunk = Table(
 comparison = Table(
     "comparison",
     metadata,
-    _key("comparison_id", "key"),
-    _text("kind", "seed, step, step_reverse, final or final_reverse"),
-    _reference("corpus_id", "corpus.corpus_id", comment="corpus"),
-    _reference("protocol_id", "protocol.protocol_id", comment="protocol"),
-    _text("run_set", "default leaves out runs flagged as outliers"),
-    _reference("model_id", "model.model_id", comment="model that gives p"),
+    key("comparison_id", "key"),
+    text_column("kind", "seed, step, step_reverse, final or final_reverse"),
+    reference("corpus_id", "corpus.corpus_id", comment="corpus"),
+    reference("protocol_id", "protocol.protocol_id", comment="protocol"),
+    text_column("run_set", "default leaves out runs flagged as outliers"),
+    reference("model_id", "model.model_id", comment="model that gives p"),
     Column("step", Integer, nullable=False, comment="step that gives p"),
-    _reference("model_q_id", "model.model_id", comment="model that gives q"),
+    reference("model_q_id", "model.model_id", comment="model that gives q"),
     Column("step_q", Integer, nullable=False, comment="step that gives q"),
     Column("n_pairs", Integer, nullable=False, server_default=text("0"), comment="ordered pairs measured"),
     Column("n_pairs_expected", Integer, nullable=False, comment="ordered pairs wanted; complete when all are measured"),
-    _array("seeds", Integer(), "seeds that take part", nullable=True),
-    _array("seed_pairs", Integer(), "pairs touching each seed, in the order of seeds", nullable=True),
-    _number("sd_pairs", "standard deviation of the pairs' mean KL, in nats"),
+    array("seeds", Integer(), "seeds that take part", nullable=True),
+    array("seed_pairs", Integer(), "pairs touching each seed, in the order of seeds", nullable=True),
+    number("sd_pairs", "standard deviation of the pairs' mean KL, in nats"),
     UniqueConstraint("kind", "corpus_id", "protocol_id", "run_set", "model_id", "step", "model_q_id", "step_q"),
     CheckConstraint("kind in ('seed', 'step', 'step_reverse', 'final', 'final_reverse')", name="kind"),
     comment="The pairs that answer one question at one step, over all seeds.",
@@ -426,9 +387,9 @@ convergence_chunk = Table(
     metadata,
     Column("comparison_id", Integer, primary_key=True, autoincrement=False, comment="comparison"),
     Column("chunk_id", BigInteger, primary_key=True, autoincrement=False, index=True, comment="token_id / 256"),
-    _array("kl", REAL(), "mean KL over the ordered pairs, in nats; convergence is its negative"),
-    _array("mixture_entropy", REAL(), "entropy of the mean of the seeds' predictions, in nats", nullable=True),
-    _same_length("kl", "mixture_entropy"),
+    array("kl", REAL(), "mean KL over the ordered pairs, in nats; convergence is its negative"),
+    array("mixture_entropy", REAL(), "entropy of the mean of the seeds' predictions, in nats", nullable=True),
+    same_length("kl", "mixture_entropy"),
     comment="Mean KL of 256 consecutive tokens over the pairs of a comparison.",
 )
 
@@ -437,16 +398,16 @@ convergence_chunk = Table(
 annotation_layer = Table(
     "annotation_layer",
     metadata,
-    _key("layer_id", "key"),
-    _reference("corpus_id", "corpus.corpus_id", comment="corpus"),
-    _reference("model_id", "model.model_id", nullable=True, comment="model the layer belongs to; NULL for every model"),
+    key("layer_id", "key"),
+    reference("corpus_id", "corpus.corpus_id", comment="corpus"),
+    reference("model_id", "model.model_id", nullable=True, comment="model the layer belongs to; NULL for every model"),
     Column("is_total", Boolean, nullable=False, comment="the layer of all tokens, which carries the totals"),
     Column("summarised", Boolean, nullable=False, comment="summaries are kept; not for layers of over 1,000 values"),
-    _text("name", "name of the layer"),
-    _text("kind", "categorical or numeric"),
-    _text("source", "where the values came from"),
-    _text("description", "what the values mean", nullable=True),
-    _now("created_at", "when the layer was loaded"),
+    text_column("name", "name of the layer"),
+    text_column("kind", "categorical or numeric"),
+    text_column("source", "where the values came from"),
+    text_column("description", "what the values mean", nullable=True),
+    moment("created_at", "when the layer was loaded"),
     UniqueConstraint("corpus_id", "name", "model_id", postgresql_nulls_not_distinct=True),
     CheckConstraint("kind in ('categorical', 'numeric')", name="kind"),
     comment="A named annotation of the tokens of a corpus.",
@@ -457,11 +418,11 @@ annotation_category = Table(
     metadata,
     Column("layer_id", Integer, ForeignKey(f"{SCHEMA}.annotation_layer.layer_id"), primary_key=True, comment="layer"),
     Column("category_id", Integer, primary_key=True, autoincrement=False, comment="number within the layer, from 0"),
-    _count("n_tokens", "tokens with the value"),
-    _number("value_number", "the value as a number"),
-    _number("lower", "lower bound of a numeric bin, included"),
-    _number("upper", "upper bound of a numeric bin, excluded"),
-    _text("value", "the value"),
+    count("n_tokens", "tokens with the value"),
+    number("value_number", "the value as a number"),
+    number("lower", "lower bound of a numeric bin, included"),
+    number("upper", "upper bound of a numeric bin, excluded"),
+    text_column("value", "the value"),
     UniqueConstraint("layer_id", "value"),
     comment="A value of a layer.",
 )
@@ -471,9 +432,9 @@ annotation_chunk = Table(
     metadata,
     Column("layer_id", Integer, primary_key=True, autoincrement=False, comment="layer"),
     Column("chunk_id", BigInteger, primary_key=True, autoincrement=False, index=True, comment="token_id / 256"),
-    _array("category_ids", Integer(), "category of each token; NULL where the layer says nothing"),
-    _array("numbers", REAL(), "number of each token", nullable=True),
-    _same_length("category_ids", "numbers"),
+    array("category_ids", Integer(), "category of each token; NULL where the layer says nothing"),
+    array("numbers", REAL(), "number of each token", nullable=True),
+    same_length("category_ids", "numbers"),
     comment="Annotation of 256 consecutive tokens.",
 )
 
@@ -491,18 +452,18 @@ convergence_summary = Table(
     Column("layer_id", Integer, primary_key=True, autoincrement=False, index=True, comment="layer"),
     Column("category_id", Integer, primary_key=True, autoincrement=False, comment="value of the layer"),
     Column("clusters", Integer, nullable=False, comment=_CLUSTER_SUMS["clusters"]),
-    _count("n", "tokens"),
-    _number("sum_kl", "sum of the tokens' mean KL, in nats", nullable=False),
-    _number("sum_kl2", "sum of its squares", nullable=False),
-    _number("min_kl", "least mean KL of a token", nullable=False),
-    _number("max_kl", "greatest mean KL of a token", nullable=False),
-    *(_number(name, _CLUSTER_SUMS[name], nullable=False) for name in ("cluster_xx", "cluster_xn", "cluster_nn")),
-    _number("cross_xx", "sum over clusters of X_vd X_d; X_d sums all tokens of cluster d", nullable=False),
-    _number("cross_xn", "sum over clusters of X_vd N_d; N_d counts all tokens of cluster d", nullable=False),
-    _number("cross_nx", "sum over clusters of N_vd X_d", nullable=False),
-    _number("cross_nn", "sum over clusters of N_vd N_d", nullable=False),
-    _number("pair_square_sum", "sum over unordered pairs of seeds of the squared sum of KL in both directions"),
-    _array("seed_sums", Double(), "sum of KL over the pairs touching each seed, in the order of comparison.seeds"),
+    count("n", "tokens"),
+    number("sum_kl", "sum of the tokens' mean KL, in nats", nullable=False),
+    number("sum_kl2", "sum of its squares", nullable=False),
+    number("min_kl", "least mean KL of a token", nullable=False),
+    number("max_kl", "greatest mean KL of a token", nullable=False),
+    *(number(name, _CLUSTER_SUMS[name], nullable=False) for name in ("cluster_xx", "cluster_xn", "cluster_nn")),
+    number("cross_xx", "sum over clusters of X_vd X_d; X_d sums all tokens of cluster d", nullable=False),
+    number("cross_xn", "sum over clusters of X_vd N_d; N_d counts all tokens of cluster d", nullable=False),
+    number("cross_nx", "sum over clusters of N_vd X_d", nullable=False),
+    number("cross_nn", "sum over clusters of N_vd N_d", nullable=False),
+    number("pair_square_sum", "sum over unordered pairs of seeds of the squared sum of KL in both directions"),
+    array("seed_sums", Double(), "sum of KL over the pairs touching each seed, in the order of comparison.seeds"),
     comment="Mergeable sums of a comparison for the tokens with one value.",
 )
 
@@ -513,14 +474,14 @@ score_summary = Table(
     Column("layer_id", Integer, primary_key=True, autoincrement=False, index=True, comment="layer"),
     Column("category_id", Integer, primary_key=True, autoincrement=False, comment="value of the layer"),
     Column("clusters", Integer, nullable=False, comment=_CLUSTER_SUMS["clusters"]),
-    _count("n", "tokens"),
-    _count("n_correct", "tokens of rank 1"),
-    _number("sum_surprisal", "sum of surprisal, in nats", nullable=False),
-    _number("sum_surprisal2", "sum of its squares", nullable=False),
-    _number("min_surprisal", "least surprisal", nullable=False),
-    _number("max_surprisal", "greatest surprisal", nullable=False),
-    _number("sum_entropy", "sum of entropy, in nats", nullable=False),
-    *(_number(name, _CLUSTER_SUMS[name], nullable=False) for name in ("cluster_xx", "cluster_xn", "cluster_nn")),
+    count("n", "tokens"),
+    count("n_correct", "tokens of rank 1"),
+    number("sum_surprisal", "sum of surprisal, in nats", nullable=False),
+    number("sum_surprisal2", "sum of its squares", nullable=False),
+    number("min_surprisal", "least surprisal", nullable=False),
+    number("max_surprisal", "greatest surprisal", nullable=False),
+    number("sum_entropy", "sum of entropy, in nats", nullable=False),
+    *(number(name, _CLUSTER_SUMS[name], nullable=False) for name in ("cluster_xx", "cluster_xn", "cluster_nn")),
     comment="Mergeable sums of an evaluation for the tokens with one value.",
 )
 
@@ -531,10 +492,10 @@ phase_definition = Table(
     metadata,
     Column("definition", Text, primary_key=True, comment="whose boundaries"),
     Column("position", SmallInteger, primary_key=True, autoincrement=False, comment="order of the phase, from 1"),
-    _text("phase", "name of the phase"),
+    text_column("phase", "name of the phase"),
     Column("first_step", Integer, nullable=False, comment="published first step"),
     Column("last_step", Integer, comment="published last step; NULL for the end of training"),
-    _text("source", "publication"),
+    text_column("source", "publication"),
     comment="Published phases of training, drawn by eye.",
 )
 
@@ -542,15 +503,15 @@ settings = Table(
     "settings",
     metadata,
     Column("only_row", Boolean, primary_key=True, server_default=text("true"), comment="there is one row"),
-    _number("outlier_q_value", "largest q value of an outlier", nullable=False),
-    _number("outlier_ratio", "least ratio sigma (or its inverse) of an outlier", nullable=False),
+    number("outlier_q_value", "largest q value of an outlier", nullable=False),
+    number("outlier_ratio", "least ratio sigma (or its inverse) of an outlier", nullable=False),
     Column("outlier_min_tokens", Integer, nullable=False, comment="least tokens of an outlier"),
     Column("min_clusters", Integer, nullable=False, comment="least clusters for a standard error or an outlier"),
     Column("robust_min_values", Integer, nullable=False, comment="least values of a layer for a robust score"),
-    _number(
+    number(
         "phase_change", "least rise or fall that makes a phase, as a share of the curve's greatest KL", nullable=False
     ),
-    _number("phase_uniform", "share of the rise below which training is still uniform", nullable=False),
+    number("phase_uniform", "share of the rise below which training is still uniform", nullable=False),
     Column("phase_min_steps", Integer, nullable=False, comment="least steps for estimated phases"),
     CheckConstraint("only_row", name="only_row"),
     comment="Thresholds of the analyses, in one row.",
@@ -560,8 +521,8 @@ views_state = Table(
     "views_state",
     metadata,
     Column("only_row", Boolean, primary_key=True, server_default=text("true"), comment="there is one row"),
-    _text("digest", "SHA-256 of the view files that made schema analysis"),
-    _text("package_version", "version of the package that made them"),
+    text_column("digest", "SHA-256 of the view files that made schema analysis"),
+    text_column("package_version", "version of the package that made them"),
     Column("made_at", DateTime(timezone=True), server_default=text("now()"), nullable=False, comment="when"),
     CheckConstraint("only_row", name="only_row"),
     comment="Which views are installed.",

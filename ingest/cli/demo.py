@@ -58,8 +58,8 @@ def demo(tiny: bool) -> None:
     """
     from ingest.cli.ingest import require_success, run, summary
     from ingest.demo import STANDARD, TINY
-    from warehouse.database import open_database
     from warehouse.home import ensure_home, home
+    from warehouse.opening import open_database
 
     ensure_home(home())
     recipe = TINY if tiny else STANDARD

@@ -88,7 +88,7 @@ def run(study: Study, *, device: str = "auto", threads: int | None = None, reser
     import torch
 
     from ingest.pipeline import ingest as ingest_study
-    from warehouse.database import open_database
+    from warehouse.opening import open_database
 
     if threads:
         torch.set_num_threads(threads)

@@ -15,8 +15,8 @@ def check(name: str | None, form: str) -> None:
     from queries.check import query_of, run_checks
     from queries.output import rows_result, write
     from queries.run import run
-    from warehouse.database import open_database
     from warehouse.errors import RunFailed
+    from warehouse.opening import open_database
 
     with open_database().read() as connection:
         if name:

@@ -78,7 +78,7 @@ def phases(out: Path, definition: str, **chosen: Any) -> None:
 def _save(out: Path, draw: Callable[[Any], Figure]) -> None:
     """Draw from the reader's connection, write the file, and print its path."""
     from queries import plots
-    from warehouse.database import open_database
+    from warehouse.opening import open_database
 
     plots.check_output(out)
     with open_database().read() as reader:

@@ -18,7 +18,7 @@ def refresh(form: str) -> None:
 
     from queries.output import rows_result, write
     from queries.refresh import refresh as refresh_all
-    from warehouse.database import open_database
+    from warehouse.opening import open_database
 
     def report(table: str, done: int, total: int) -> None:
         logging.getLogger(__name__).info("%s: %d of %d", table, done, total)

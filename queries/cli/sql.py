@@ -22,7 +22,7 @@ def sql(query: str | None, file: Path | None, form: str, out: Path | None) -> No
     """
     from queries.output import write
     from queries.run import run
-    from warehouse.database import open_database
+    from warehouse.opening import open_database
 
     statement = _statement(query, file)
     with open_database().read() as connection:

@@ -14,7 +14,7 @@ def views(name: str | None, form: str) -> None:
     """List the views with what they show, or the columns of the view NAME with their units."""
     from queries.catalogue import columns_of, list_views
     from queries.output import write
-    from warehouse.database import open_database
+    from warehouse.opening import open_database
 
     with open_database().read() as connection:
         write(columns_of(connection, name) if name else list_views(connection), form)

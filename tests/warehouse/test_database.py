@@ -18,12 +18,11 @@ from warehouse.database import (
     READER,
     Database,
     DatabaseUnreachable,
-    UnsuitableServer,
     free_bytes,
-    open_database,
 )
 from warehouse.embedded import EmbeddedServer
 from warehouse.migration import SchemaOutOfDate, SchemaTooNew, UpgradeFailed, upgrade
+from warehouse.opening import UnsuitableServer, open_database
 
 
 def _value(connection: psycopg.Connection[tuple[object, ...]], query: str) -> object:
@@ -247,7 +246,7 @@ def test_a_reader_that_cannot_log_in_is_told_to_upgrade(fresh_lab: ScratchServer
 
 
 def test_an_old_server_is_refused(fresh_lab: ScratchServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warehouse.database.OLDEST_SERVER", 99)
+    monkeypatch.setattr("warehouse.opening.OLDEST_SERVER", 99)
     with pytest.raises(UnsuitableServer, match="needs 99 or newer"):
         open_database()
 

@@ -8,9 +8,10 @@ from psycopg import errors
 
 from tests.scratch_server import PASSWORD, ScratchServer
 from warehouse.conninfo import derived_password, parse_url
-from warehouse.database import READER, Database, UnsafeReader, open_database
+from warehouse.database import READER, Database, UnsafeReader
 from warehouse.embedded import EmbeddedServer
 from warehouse.migration import upgrade
+from warehouse.opening import open_database
 from warehouse.roles import MissingPrivilege
 
 

@@ -33,7 +33,7 @@ def db() -> None:
 def start() -> None:
     """Start the embedded server and bring its schema up to date; on first use create both."""
     _embedded_server()
-    from warehouse.database import open_database
+    from warehouse.opening import open_database
 
     click.echo(f"Running: {open_database()}.")
 
@@ -59,7 +59,7 @@ def status() -> None:
 def url(reader: bool, show_password: bool) -> None:
     """Print the database's URL, without a password."""
     from warehouse.conninfo import parse_url, to_url
-    from warehouse.database import open_database
+    from warehouse.opening import open_database
 
     database = open_database()
     parameters = parse_url(database.reader_url if reader else database.owner_url)
@@ -74,7 +74,8 @@ def url(reader: bool, show_password: bool) -> None:
 def psql(reader: bool, arguments: tuple[str, ...]) -> None:
     """Open psql on the database; further ARGUMENTS go to psql."""
     from warehouse.conninfo import parse_url, to_url
-    from warehouse.database import READER_PATH, open_database
+    from warehouse.database import READER_PATH
+    from warehouse.opening import open_database
 
     database = open_database()
     parameters = parse_url(database.reader_url if reader else database.owner_url)
@@ -90,9 +91,9 @@ def psql(reader: bool, arguments: tuple[str, ...]) -> None:
 @click.option("--set-search-path", is_flag=True, help="Let every session of the database find the views by name.")
 def upgrade(set_search_path: bool) -> None:
     """Bring tables, views and the reading role up to date, all or nothing."""
-    from warehouse.database import open_database
     from warehouse.migration import head
     from warehouse.migration import upgrade as bring_up_to_date
+    from warehouse.opening import open_database
 
     database = open_database(check_version=False)
     bring_up_to_date(database, set_search_path=set_search_path or None)
@@ -128,7 +129,7 @@ def _embedded_status() -> dict[str, str]:
 
 
 def _named_status() -> dict[str, str]:
-    from warehouse.database import open_database
+    from warehouse.opening import open_database
 
     database = open_database(check_version=False)
     with database.connect() as connection:
