@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from ingest import layers
 from ingest.corpus import Corpus, load_corpus
 from ingest.references import Reference, load_reference, reference_from_ids
-from ingest.study import ReferenceSpec, Study
+from ingest.study import ReferenceSpec, Study, suggestion
 from ingest.tagging import MissingTaggerData, find_words, require_tagger_data
 from ingest.vocabulary import Vocabulary
 from warehouse import schema
@@ -218,7 +218,9 @@ def wanted_layers(study: Study) -> tuple[str, ...]:
     """The built-in layers that a study wants: those it names, or all. Raises UnknownLayer."""
     for name in study.layers:
         if name not in BUILT_IN:
-            raise UnknownLayer(f"Study {study.name} names layer {name}; built in are {', '.join(BUILT_IN)}.")
+            raise UnknownLayer(
+                f"Study {study.name} names layer {name}, which is not built in: {suggestion(name, BUILT_IN)}"
+            )
     return study.layers or BUILT_IN
 
 

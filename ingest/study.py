@@ -160,7 +160,7 @@ def _parse(kind: type[Any], table: Any, where: str, folder: Path, **parts: Any) 
     known = _names(kind) - set(parts)
     for key in table:
         if key not in known:
-            raise BadStudy(f"Unknown key {key} in {where}: {_suggestion(key, known | set(parts))}")
+            raise BadStudy(f"Unknown key {key} in {where}: {suggestion(key, known | set(parts))}")
     hints = get_type_hints(kind)
     return kind(**{key: _value(key, value, hints[key], where, folder) for key, value in table.items()}, **parts)
 
@@ -218,10 +218,10 @@ def suite_names() -> list[str]:
 def _one_of(key: str, values: Iterable[str], known: Sequence[str], where: str) -> None:
     for value in values:
         if value not in known:
-            raise BadStudy(f"Unknown {key} {value} in {where}: {_suggestion(value, known)}")
+            raise BadStudy(f"Unknown {key} {value} in {where}: {suggestion(value, known)}")
 
 
-def _suggestion(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
     """What to write instead of an unknown word."""
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1)

@@ -41,7 +41,7 @@ COMMANDS = {
     "sql": LazyCommand("queries.cli.sql:sql", "Run one SQL query, read-only."),
     "views": LazyCommand("queries.cli.views:views", "List the views with their columns and comments."),
     "plot": LazyCommand("queries.cli.plot:plot", "Draw convergence, conditional convergence or phases."),
-    "check": LazyCommand("queries.cli.check:check", "Look for broken references and unequal arrays."),
+    "check": LazyCommand("queries.cli.check:check", "Check that what is stored fits together; zero rows are wanted."),
     "refresh": LazyCommand("queries.cli.refresh:refresh", "Compute the summaries again from the facts."),
     "db": LazyCommand("warehouse.cli.db:db", "Start, stop, upgrade or reach the database."),
 }
