@@ -98,6 +98,18 @@ def test_a_lost_connection_costs_nothing(database: Database, study: Study, expec
     expect(study)
 
 
+#: The command, resting at every checkpoint, so that a signal finds it at work however busy the machine is.
+SLOWLY = """
+import time
+from ingest.progress import TerminalMeter
+from warehouse.cli import main
+
+count = TerminalMeter.checkpoint
+TerminalMeter.checkpoint = lambda meter, name: (time.sleep(0.5), count(meter, name))
+main()
+"""
+
+
 @pytest.fixture
 def running(study_file: Path, database: Database) -> Iterator[subprocess.Popen[str]]:
     """`warehouse ingest` as a process of its own, on a fresh database."""
@@ -107,9 +119,8 @@ def running(study_file: Path, database: Database) -> Iterator[subprocess.Popen[s
         "DATABASE_READ_URL": database.reader_url,
         "OMP_NUM_THREADS": "1",
     }
-    program = "from warehouse.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", program, "ingest", str(study_file), "--device", "cpu", "--model", "flat-14m"],
+        [sys.executable, "-c", SLOWLY, "ingest", str(study_file), "--device", "cpu", "--model", "flat-14m"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -137,7 +148,7 @@ def test_a_killed_process_needs_no_repair(
     running.send_signal(how)
     _, errors = running.communicate(timeout=60)
     if how == signal.SIGINT:
-        assert running.returncode == 130
+        assert running.returncode == 130, errors
         assert errors.splitlines()[-1].startswith("Interrupted; what was finished is kept")
     else:
         assert running.returncode == -signal.SIGKILL
