@@ -86,6 +86,8 @@ def _populated(port: int) -> ScratchServer:
         connection.execute(
             sql.SQL("create role researcher login createdb createrole password {}").format(sql.Literal(PASSWORD))
         )
+        # A database is dropped while its reader's sessions are still leaving.
+        connection.execute("grant pg_signal_backend to researcher")
         connection.execute("create database lab owner researcher")
     return ScratchServer(admin_url, to_url(place | {"user": "researcher", "dbname": "lab"}))
 

@@ -167,6 +167,7 @@ def test_what_users_built_survives_a_change_that_needs_a_drop(owner: psycopg.Con
 
 
 def test_objects_of_another_owner_go_back_to_that_owner(owner: psycopg.Connection[Any], package: Package) -> None:
+    owner.execute("grant warehouse_read to current_user")  # who is no superuser gives things only to roles it is in
     owner.execute("grant create on schema public to warehouse_read")
     owner.execute("create view public.mine as select document from analysis.documents")
     owner.execute("alter view public.mine owner to warehouse_read")
