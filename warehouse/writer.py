@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError
 
 from warehouse.database import Database, DatabaseUnreachable, free_bytes
 from warehouse.errors import RunFailed
+from warehouse.facts import driver
+from warehouse.interrupts import held_interrupts
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Writer:
     def commit(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction, again if the server was lost meanwhile or chose it to end a deadlock.
 
+        Ctrl-C cancels the statement that runs, if any, and takes effect when the transaction has ended.
         Raises NoRoom where the disk is full, or would be; nothing is written then.
         """
         for wait in RETRIES:
@@ -56,7 +59,8 @@ class Writer:
     def _commit_once(self, work: Callable[[Connection], T]) -> T:
         self.require_room(0)
         try:
-            with self.engine.begin() as connection:
+            with held_interrupts() as held, self.engine.begin() as connection:
+                held.on_interrupt = driver(connection).cancel
                 return work(connection)
         except (DBAPIError, psycopg.Error) as error:
             if isinstance(_cause(error), psycopg.errors.DiskFull):

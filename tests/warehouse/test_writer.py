@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -12,6 +17,7 @@ from tests.contents import frame
 from warehouse import writer as writer_module
 from warehouse.database import Database
 from warehouse.errors import RunFailed
+from warehouse.facts import driver
 from warehouse.writer import NoRoom, Writer
 
 
@@ -57,6 +63,62 @@ def test_a_server_that_stays_lost_is_an_error(writer: Writer) -> None:
         writer.commit(work)
     assert work.tries == 4
     assert evidence(writer.database) == before
+
+
+def test_ctrl_c_at_any_moment_of_a_transaction_ends_the_work_and_writes_all_of_it_or_nothing(
+    writer: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work(connection: Connection) -> None:
+        update = text("update warehouse.settings set outlier_min_tokens = outlier_min_tokens + :one")
+        for _ in range(50):
+            connection.execute(update, [{"one": 1}] * 20)
+            with driver(connection).cursor() as cursor, cursor.copy("copy warehouse.settings to stdout") as copy:
+                list(copy)
+
+    for milliseconds in range(40):
+        before = evidence(writer.database)
+        with pytest.raises(KeyboardInterrupt), interrupted_after(0.015 + milliseconds / 1000):
+            writer.commit(work)
+        assert evidence(writer.database) in (before, before + 1000)
+    assert "server was lost" not in caplog.text
+
+
+def test_ctrl_c_does_not_wait_for_a_long_statement(writer: Writer) -> None:
+    with interrupted_after(0.2), pytest.raises(KeyboardInterrupt) as raised:
+        writer.commit(lambda connection: connection.execute(text("select pg_sleep(3600)")))
+    assert "canceling statement due to user request" in str(raised.value.__context__)
+
+
+def test_ctrl_c_lets_work_between_statements_finish(writer: Writer) -> None:
+    def work(connection: Connection) -> None:
+        Unlucky(0)(connection)
+        signal.raise_signal(signal.SIGINT)
+
+    before = evidence(writer.database)
+    with pytest.raises(KeyboardInterrupt):
+        writer.commit(work)
+    assert evidence(writer.database) == before + 1
+
+
+def test_a_second_ctrl_c_is_not_held(writer: Writer) -> None:
+    def stubborn(connection: Connection) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        writer.commit(stubborn)
+
+
+@contextmanager
+def interrupted_after(seconds: float) -> Iterator[None]:
+    """This process gets SIGINT after so many seconds."""
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
 
 
 def test_the_loser_of_a_deadlock_tries_again(writer: Writer) -> None:
