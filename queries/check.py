@@ -1,4 +1,5 @@
-"""Looks for rows that contradict each other: one query of ``checks/`` per way in which they can.
+"""Looks for rows that contradict each other: one query of ``checks/`` per way in which they can; and says what is left
+out on purpose, one query of ``notices/`` per kind.
 
 Facts have no foreign keys, since those would make loading several times slower; these queries are what stands in for
 them. This module may not know what they look for.
@@ -55,6 +56,24 @@ def query_of(name: str) -> str:
         suggestion = f"did you mean {near[0]}?" if near else "`warehouse check` lists them."
         raise UnknownCheck(f"There is no check {name}; {suggestion}")
     return known[name]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What is no fault, but to be known. meaning: of the rows; rows: what it is, and why, if that is known."""
+
+    meaning: str
+    rows: list[tuple[str, str | None]]
+
+
+def notices(connection: Connection) -> Iterator[Notice]:
+    """What is left out on purpose; connection: of the reader. Yields no notice that says nothing."""
+    for path in sorted((ROOT / "notices").glob("*.sql")):
+        text = path.read_text(encoding="utf-8")
+        with connection.cursor(row_factory=tuple_row) as cursor:
+            rows = cursor.execute(text.encode()).fetchall()
+        if rows:
+            yield Notice(header(text), rows)
 
 
 def _bare(text: str) -> str:

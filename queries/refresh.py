@@ -2,14 +2,14 @@
 
 One file of ``refresh/`` per derived table: it reads the temporary table ``refresh_unit`` and leaves its rows in the
 temporary table ``refreshed``. This module may not know what the rows mean. The entropy of mixtures needs the models'
-predictions, which are not kept: it stays as it is.
+predictions, which are not kept: it stays as it is. So do sums of which no token's KL is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -50,12 +50,16 @@ class Change:
 
 @dataclass(frozen=True)
 class _Derived:
-    """A derived table: its unit's key column, the columns that complete the key, and the columns that are computed."""
+    """A derived table: its unit's key column, the columns that complete the key, and the columns that are computed.
+
+    except_: a query of the units whose rows cannot be computed from facts.
+    """
 
     table: str
     unit: str
     key: tuple[str, ...]
     values: tuple[str, ...]
+    except_: LiteralString = "select null::integer where false"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -68,7 +72,12 @@ _CROSS_SUMS = ("cross_xx", "cross_xn", "cross_nx", "cross_nn")
 # In this order: the sums are of the means, and need to know how many pairs and seeds there are.
 _TABLES = (
     _Derived("convergence_chunk", "comparison_id", ("chunk_id",), ("kl",)),
-    _Derived("comparison", "comparison_id", (), ("n_pairs", "seeds", "seed_pairs", "sd_pairs")),
+    _Derived(
+        "comparison",
+        "comparison_id",
+        (),
+        ("n_pairs", "seeds", "seed_pairs", "sd_pairs", "surprisal_difference"),
+    ),
     _Derived(
         "convergence_summary",
         "comparison_id",
@@ -77,6 +86,7 @@ _TABLES = (
             *("n", "sum_kl", "sum_kl2", "min_kl", "max_kl", *_CLUSTER_SUMS, *_CROSS_SUMS),
             *("pair_square_sum", "seed_sums"),
         ),
+        except_="select comparison_id from warehouse.comparison where kind = 'cross'",
     ),
     _Derived(
         "score_summary",
@@ -148,7 +158,8 @@ def _rows(connection: Connection, query: str | sql.Composed) -> list[tuple[Any, 
 def _units(connection: Connection, derived: _Derived) -> list[int]:
     """Units that should have rows, and those that have some."""
     owner = "comparison" if derived.unit == "comparison_id" else "evaluation"
-    query = sql.SQL("select {unit} from {owner} union select {unit} from {table} order by 1").format(
+    query = sql.SQL("(select {unit} from {owner} union select {unit} from {table}) except {others} order by 1").format(
+        others=sql.SQL(derived.except_),
         unit=sql.Identifier(derived.unit),
         owner=sql.Identifier("warehouse", owner),
         table=sql.Identifier("warehouse", derived.table),

@@ -22,7 +22,7 @@ _FACTS = {
         from warehouse.score_chunk as chunk inner join analysis.evaluations as e using (evaluation_id)
     """,
     "divergence_chunk": """
-        select p.model, p.seed, p.step, q.seed as seed_q, q.step as step_q, pair.mean_kl, pair.pearson, chunk.*
+        select p.model, p.seed, p.step, q.model as model_q, q.seed as seed_q, q.step as step_q, pair.mean_kl, pair.pearson, chunk.*
         from warehouse.divergence_chunk as chunk
         inner join warehouse.comparison_pair as pair using (pair_id)
         inner join analysis.evaluations as p on p.evaluation_id = pair.evaluation_p
@@ -35,11 +35,11 @@ _FACTS = {
         inner join warehouse.reference_distribution as r using (reference_id)
     """,
     "convergence_chunk": """
-        select c.kind, c.model, c.step, c.step_q, chunk.*
+        select c.kind, c.model, c.step, c.model_q, c.step_q, chunk.*
         from warehouse.convergence_chunk as chunk inner join analysis.comparisons as c using (comparison_id)
     """,
     "convergence_summary": """
-        select c.kind, c.model, c.step, c.step_q, layer.name as layer, category.value, summary.*
+        select c.kind, c.model, c.step, c.model_q, c.step_q, layer.name as layer, category.value, summary.*
         from warehouse.convergence_summary as summary
         inner join analysis.comparisons as c using (comparison_id)
         inner join warehouse.annotation_layer as layer using (layer_id)

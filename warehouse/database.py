@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psycopg
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from warehouse.conninfo import derived_password, describe, parse_url, without_password
 from warehouse.errors import WarehouseError
+from warehouse.filelock import Notice
 
 if TYPE_CHECKING:
     import sqlalchemy
+
+logger = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -34,25 +40,39 @@ class UnsafeReader(WarehouseError):
     """The login meant for reading could write."""
 
 
+class Server(Protocol):
+    """A server that this package runs: started again after a crash, perhaps at another address."""
+
+    def address(self) -> Mapping[str, str]:
+        """Its present host and port; nothing while it does not run."""
+        ...
+
+    def revive(self) -> None:
+        """Start it again if it crashed."""
+        ...
+
+
 @dataclass(frozen=True)
 class Database:
-    """One database, as its owner and as its reader. `embedded`: on the server that this package runs."""
+    """One database, as its owner and as its reader. `embedded`: on the server that this package runs, `server`."""
 
     # Not shown: a URL may hold a password.
     owner_url: str = field(repr=False)
     reader_url: str = field(repr=False)
     embedded: bool
+    server: Server | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return describe(parse_url(self.owner_url))
 
     @contextmanager
-    def connect(self, *, autocommit: bool = False) -> Iterator[Connection]:
+    def connect(self, *, autocommit: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Connection]:
         """A connection of the owner: committed at the end, rolled back on an exception, closed in any case.
 
-        Raises DatabaseUnreachable.
+        settings: of PostgreSQL, for this session. Raises DatabaseUnreachable.
         """
-        with connect_to(parse_url(self.owner_url), search_path=OWNER_PATH, autocommit=autocommit) as connection:
+        owner = self._current(self.owner_url)
+        with connect_to(owner, search_path=OWNER_PATH, settings=settings, autocommit=autocommit) as connection:
             yield connection
 
     @contextmanager
@@ -61,7 +81,7 @@ class Database:
 
         Raises DatabaseUnreachable, and UnsafeReader where the login has the owner's or a superuser's rights.
         """
-        parameters = parse_url(self.reader_url, "DATABASE_READ_URL")
+        parameters = self._current(self.reader_url, "DATABASE_READ_URL")
         with connect_to(
             parameters, search_path=READER_PATH, settings={"default_transaction_read_only": "on"}
         ) as reader:
@@ -71,15 +91,24 @@ class Database:
             reader.rollback()
 
     def engine(self, *, search_path: str = OWNER_PATH) -> sqlalchemy.Engine:
-        """A SQLAlchemy engine of the owner without a pool: every connection is a new one."""
+        """A SQLAlchemy engine of the owner without a pool: every connection is a new one, and waits for no recovery."""
         import sqlalchemy
 
-        parameters = parse_url(self.owner_url)
         return sqlalchemy.create_engine(
             "postgresql+psycopg://",
-            creator=lambda: connect_to(parameters, search_path=search_path),
+            creator=lambda: connect_to(self._current(self.owner_url), search_path=search_path, patient=False),
             poolclass=sqlalchemy.NullPool,
         )
+
+    def revive(self) -> None:
+        """Wait while the server recovers. An embedded one that crashed is started; one that was stopped stays so."""
+        if self.server is not None:
+            self.server.revive()
+        await_recovery(self._current(self.owner_url))
+
+    def _current(self, url: str, variable: str = "DATABASE_URL") -> dict[str, str]:
+        """The parameters of a URL, with the present address of the embedded server."""
+        return parse_url(url, variable) | dict(self.server.address() if self.server is not None else {})
 
     def _refuse_powerful(self, reader: Connection) -> None:
         owner = parse_url(self.owner_url).get("user")
@@ -96,18 +125,40 @@ def connect_to(
     search_path: str,
     settings: Mapping[str, str] | None = None,
     autocommit: bool = False,
+    patient: bool = True,
 ) -> Connection:
-    """Connect with libpq parameters and session settings. Raises DatabaseUnreachable, never with the password."""
+    """Connect with libpq parameters and session settings.
+
+    patient: wait, with a message, for a server that is starting up. Raises DatabaseUnreachable, never with the
+    password.
+    """
     session = {"search_path": search_path, **(settings or {})}
     options = [f"-c {name}={value.replace(' ', '')}" for name, value in session.items()]
     defaults = {"connect_timeout": "10", "application_name": "warehouse"}
     merged = defaults | dict(parameters)
     # Ours come last, so that they hold whatever the URL sets.
     merged |= {"options": " ".join([parameters.get("options", ""), *options]).strip(), "client_encoding": "utf8"}
-    try:
-        return psycopg.connect("", autocommit=autocommit, **merged)  # type: ignore[arg-type]
-    except psycopg.Error as error:
-        raise DatabaseUnreachable(_reason(error, parameters)) from None
+    while True:
+        try:
+            return psycopg.connect("", autocommit=autocommit, **merged)  # type: ignore[arg-type]
+        except psycopg.Error as error:
+            if not (patient and await_recovery(merged)):
+                raise DatabaseUnreachable(_reason(error, parameters)) from None
+
+
+def await_recovery(parameters: Mapping[str, str]) -> bool:
+    """Wait, with a message, while a server takes no connections because it starts up or shuts down; says if it did."""
+    address = make_conninfo("", **({"connect_timeout": "10"} | dict(parameters))).encode()
+    notice = Notice(
+        logger.info,
+        f"The server of {describe(parameters)} is starting up or shutting down; after a crash it first recovers, which "
+        "can take minutes: waiting for it.",
+    )
+    waited = False
+    while pq.PGconn.ping(address) == pq.Ping.REJECT:
+        waited = True
+        notice.wait(0.2)
+    return waited
 
 
 def reader_parameters(owner: Mapping[str, str]) -> dict[str, str]:

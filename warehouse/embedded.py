@@ -25,7 +25,7 @@ from psycopg.rows import TupleRow
 from warehouse.account import Account, owner_of, server_account
 from warehouse.binaries import Binaries, find_binaries, reachable_binaries
 from warehouse.cluster import OWNER, Cluster, create_data, write_access_rules
-from warehouse.conninfo import to_url
+from warehouse.conninfo import parse_url, to_url
 from warehouse.errors import RunFailed
 from warehouse.filelock import Notice, open_lock, try_lock
 from warehouse.home import ensure_home, make_directory
@@ -96,6 +96,20 @@ class EmbeddedServer:
                 self._launch(account)
             self._create_database()
 
+    def revive(self) -> None:
+        """Start the server again if it crashed; wait, with a message, while it recovers. One that was stopped stays so.
+
+        Raises what `start` raises.
+        """
+        account = server_account(self._cluster.data)
+        if self._has_database() or not read_postmaster(self._cluster.data):
+            return
+        with self._start_lock():
+            # A server that stops removes its process file; one that is killed cannot.
+            if not self._await_running() and read_postmaster(self._cluster.data):
+                self._say("PostgreSQL has crashed; starting it again.")
+                self._launch(account)
+
     def stop(self) -> bool:
         """Stop the server, ending its sessions; says whether it was running.
 
@@ -143,6 +157,14 @@ class EmbeddedServer:
         require_closed(postmaster.socket_directory, account)
         parameters = {"user": role, "dbname": dbname, "host": str(postmaster.socket_directory), "port": str(PORT)}
         return to_url(parameters)
+
+    def address(self) -> dict[str, str]:
+        """Host and port of the running server, which may have moved when it was started again; none if it is not."""
+        try:
+            parameters = parse_url(self.url())
+        except (ServerNotRunning, UnsafeSocket):
+            return {}
+        return {name: parameters[name] for name in ("host", "port")}
 
     # Is it alive?
 

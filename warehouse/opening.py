@@ -47,7 +47,7 @@ def _embedded_database() -> Database:
 
     server = EmbeddedServer(home())
     server.start()
-    return Database(server.url(), server.url(READER), embedded=True)
+    return Database(server.url(), server.url(READER), embedded=True, server=server)
 
 
 def _named_database(url: str) -> Database:

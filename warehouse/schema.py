@@ -195,6 +195,14 @@ checkpoint = Table(
         "status", "ok, missing, duplicate, suspect, quarantined or failed; NULL before it was read", nullable=True
     ),
     text_column("reason", "why the status is not ok", nullable=True),
+    text_column("note", "what is remarkable about it, and no fault", nullable=True),
+    Column(
+        "released",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="judged good by hand: the rules leave it alone",
+    ),
     array("head_singular_values", REAL(), "singular values of the output head, descending", nullable=True),
     UniqueConstraint("run_id", "step"),
     CheckConstraint("status in ('ok', 'missing', 'duplicate', 'suspect', 'quarantined', 'failed')", name="status"),
@@ -206,14 +214,17 @@ protocol = Table(
     metadata,
     key("protocol_id", "key"),
     Column("name", Text, nullable=False, unique=True, comment="name of the protocol"),
-    text_column("windows", "concatenated: the corpus is one sequence"),
+    text_column(
+        "windows",
+        "concatenated: the corpus is one sequence; documents: each document is; truncated: a token from its last ids",
+    ),
     Column("window", Integer, nullable=False, comment="longest window, in tokens; a model's context length caps it"),
     Column("bos", Boolean, nullable=False, comment="the sequence begins with BOS"),
     text_column("vocabulary", "tokenizer: ids of the tokenizer, renormalised; model: the padded width"),
     text_column("dtype", "number format of weights and activations"),
     Column("tf32", Boolean, nullable=False, comment="TensorFloat-32 multiplication allowed"),
     UniqueConstraint("windows", "window", "bos", "vocabulary", "dtype", "tf32"),
-    CheckConstraint("windows in ('concatenated')", name="windows"),
+    CheckConstraint("windows in ('concatenated', 'documents', 'truncated')", name="windows"),
     CheckConstraint("vocabulary in ('tokenizer', 'model')", name="vocabulary"),
     comment="What changes a measured quantity by design. Different protocols never mix.",
 )
@@ -240,6 +251,9 @@ evaluation = Table(
     text_column("status", "planned or complete; all its facts are visible when complete, none before"),
     text_column("input_digest", "SHA-256 of weights, token ids, tokenizer and protocol", nullable=True),
     Column("window", Integer, comment="window used, in tokens"),
+    Column(
+        "top_k", Integer, nullable=False, server_default=text("0"), comment="most probable entries kept for each token"
+    ),
     number("seconds", "time taken to read and score"),
     number("mean_surprisal", "mean surprisal over tokens, in nats"),
     number("anisotropy", "mean cosine between the final hidden states of two tokens"),
@@ -278,6 +292,19 @@ score_chunk = Table(
     array("pad_logmass", REAL(), "log of the mass on ids beyond the tokenizer", nullable=True),
     same_length(*SCORES),
     comment="Scores of 256 consecutive tokens by one evaluation.",
+)
+
+top_chunk = Table(
+    "top_chunk",
+    metadata,
+    Column("evaluation_id", Integer, primary_key=True, autoincrement=False, comment="evaluation"),
+    Column("chunk_id", BigInteger, primary_key=True, autoincrement=False, index=True, comment="token_id / 256"),
+    Column("k", Integer, nullable=False, comment="entries of each token"),
+    array("vocab_ids", Integer(), "the k most probable entries of the first token, then of the next"),
+    array("log_probabilities", REAL(), "log of their probabilities, in nats"),
+    same_length("vocab_ids", "log_probabilities"),
+    CheckConstraint("k > 0 and cardinality(vocab_ids) % k = 0", name="k"),
+    comment="The most probable entries of the vocabulary for 256 consecutive tokens by one evaluation.",
 )
 
 reference_evaluation = Table(
@@ -323,6 +350,13 @@ comparison_pair = Table(
     number("mean_kl", "mean KL(p || q) over tokens, in nats", nullable=False),
     number("pearson", "Pearson correlation of the two surprisals over tokens"),
     number("top1_agreement", "share of tokens with the same most probable entry"),
+    Column(
+        "token_facts",
+        Boolean,
+        nullable=False,
+        server_default=text("true"),
+        comment="the KL of every token is kept; else only its mean, and the sums of comparisons",
+    ),
     UniqueConstraint("evaluation_p", "evaluation_q"),
     Index(None, "evaluation_q"),
     comment="An ordered pair of evaluations: an immutable unit.",
@@ -343,7 +377,7 @@ comparison = Table(
     "comparison",
     metadata,
     key("comparison_id", "key"),
-    text_column("kind", "seed, step, step_reverse, final or final_reverse"),
+    text_column("kind", "seed, step, step_reverse, final, final_reverse, size, matched, cross or custom"),
     reference("corpus_id", "corpus.corpus_id", comment="corpus"),
     reference("protocol_id", "protocol.protocol_id", comment="protocol"),
     text_column("run_set", "default leaves out runs flagged as outliers"),
@@ -356,9 +390,28 @@ comparison = Table(
     array("seeds", Integer(), "seeds that take part", nullable=True),
     array("seed_pairs", Integer(), "pairs touching each seed, in the order of seeds", nullable=True),
     number("sd_pairs", "standard deviation of the pairs' mean KL, in nats"),
+    number("surprisal_difference", "mean over pairs of the mean surprisal of p less that of q, in nats"),
     UniqueConstraint("kind", "corpus_id", "protocol_id", "run_set", "model_id", "step", "model_q_id", "step_q"),
-    CheckConstraint("kind in ('seed', 'step', 'step_reverse', 'final', 'final_reverse')", name="kind"),
+    CheckConstraint(
+        "kind in ('seed', 'step', 'step_reverse', 'final', 'final_reverse', 'size', 'matched', 'cross', 'custom')",
+        name="kind",
+    ),
+    CheckConstraint("run_set in ('default', 'all')", name="run_set"),
     comment="The pairs that answer one question at one step, over all seeds.",
+)
+
+custom_pair = Table(
+    "custom_pair",
+    metadata,
+    *(
+        Column(name, Integer, ForeignKey(f"{SCHEMA}.{target}"), primary_key=True, comment=comment)
+        for name, target, comment in (
+            ("comparison_id", "comparison.comparison_id", "comparison of kind custom"),
+            ("evaluation_p", "evaluation.evaluation_id", "evaluation that gives p"),
+            ("evaluation_q", "evaluation.evaluation_id", "evaluation that gives q"),
+        )
+    ),
+    comment="Which pairs a comparison of kind custom wants: those that a study lists.",
 )
 
 comparison_member = Table(

@@ -36,6 +36,13 @@ from (
     from warehouse.convergence_chunk
     union all
     select
+        'top_chunk',
+        evaluation_id,
+        chunk_id,
+        cardinality(vocab_ids) / k
+    from warehouse.top_chunk
+    union all
+    select
         'annotation_chunk',
         layer_id,
         chunk_id,

@@ -1,4 +1,5 @@
--- A comparison whose mean KL does not cover its corpus token by token, or that has a mean without any pair.
+-- A comparison whose mean KL does not cover its corpus token by token, or that has a mean without any pair, or, being
+-- of kind cross, has one at all.
 select
     comparison.comparison_id,
     corpus.n_tokens,
@@ -15,4 +16,7 @@ left join (
         on chunk.chunk_id = token.chunk_id and comparison.corpus_id = token.corpus_id
     group by chunk.comparison_id
 ) as found on comparison.comparison_id = found.comparison_id
-where coalesce(found.n_tokens, 0) <> case when comparison.n_pairs > 0 then corpus.n_tokens else 0 end;
+where coalesce(found.n_tokens, 0) <> case
+    when comparison.n_pairs > 0 and comparison.kind <> 'cross' then corpus.n_tokens
+    else 0
+end;

@@ -1,5 +1,5 @@
 -- A pair that answers a comparison and is no member of it, or a member that does not answer it: other models or
--- steps, a checkpoint that is not ok, a flagged run.
+-- steps, other seeds than its kind or its study wants, a checkpoint that is not ok, a flagged run, no KL of tokens.
 select
     coalesce(wanted.comparison_id, member.comparison_id) as comparison_id,
     coalesce(wanted.pair_id, member.pair_id) as pair_id,
@@ -23,7 +23,19 @@ from (
             and checkpoint_p.step = comparison.step
             and run_q.model_id = comparison.model_q_id
             and checkpoint_q.step = comparison.step_q
-            and (comparison.kind = 'seed') = (run_p.run_id <> run_q.run_id)
+            and (comparison.kind = 'cross' or pair.token_facts)
+            and case comparison.kind
+                when 'seed' then run_p.run_id <> run_q.run_id
+                when 'custom'
+                    then exists (
+                        select from warehouse.custom_pair as listed
+                        where
+                            listed.comparison_id = comparison.comparison_id
+                            and listed.evaluation_p = pair.evaluation_p
+                            and listed.evaluation_q = pair.evaluation_q
+                    )
+                else run_p.seed = run_q.seed
+            end
     where
         checkpoint_p.status = 'ok'
         and checkpoint_q.status = 'ok'

@@ -7,8 +7,10 @@ select
 from (
     select
         comparison.comparison_id,
+        comparison.kind,
         category.layer_id,
-        category.category_id
+        category.category_id,
+        layer.is_total
     from warehouse.comparison as comparison
     inner join warehouse.annotation_layer as layer
         on
@@ -28,7 +30,9 @@ where
     -- A value whose tokens were all left unmeasured has no sums.
     and (
         wanted.comparison_id is null
-        or exists (
+        -- Of kind cross no KL of tokens is kept, so that a layer loaded after it has no sums of it.
+        or wanted.kind = 'cross' and wanted.is_total
+        or wanted.kind <> 'cross' and exists (
             select
             from warehouse.convergence_chunk as chunk
             inner join warehouse.annotation_chunk as annotation on chunk.chunk_id = annotation.chunk_id

@@ -1,4 +1,4 @@
--- A pair whose KL does not cover its corpus token by token.
+-- A pair whose KL does not cover its corpus token by token, or that has some though only its mean was to be kept.
 select
     pair.pair_id,
     corpus.n_tokens,
@@ -18,4 +18,6 @@ left join (
         on chunk.chunk_id = token.chunk_id and evaluation.corpus_id = token.corpus_id
     group by chunk.pair_id
 ) as found on pair.pair_id = found.pair_id
-where corpus.n_tokens is distinct from found.n_tokens or corpus.n_tokens <> pair.n_tokens;
+where
+    coalesce(found.n_tokens, 0) <> case when pair.token_facts then corpus.n_tokens else 0 end
+    or corpus.n_tokens <> pair.n_tokens;

@@ -18,5 +18,10 @@ inner join (
         evaluation_id,
         'reference_evaluation'
     from warehouse.reference_evaluation
+    union all
+    select distinct
+        evaluation_id,
+        'top_chunk'
+    from warehouse.top_chunk
 ) as held on evaluation.evaluation_id = held.evaluation_id
 where evaluation.status = 'planned';

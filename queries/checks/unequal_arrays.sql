@@ -22,6 +22,13 @@ from warehouse.convergence_chunk
 where cardinality(kl) <> cardinality(mixture_entropy)
 union all
 select
+    'top_chunk',
+    evaluation_id,
+    chunk_id
+from warehouse.top_chunk
+where cardinality(vocab_ids) <> cardinality(log_probabilities) or cardinality(vocab_ids) % k <> 0
+union all
+select
     'annotation_chunk',
     layer_id,
     chunk_id

@@ -15,7 +15,14 @@ from queries.cli.options import format_option
 @click.option("--file", "-f", type=click.Path(path_type=Path), help="Read the query from a file.")
 @format_option
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write to a file instead of standard output.")
-def sql(query: str | None, file: Path | None, form: str, out: Path | None) -> None:
+@click.option(
+    "--run-set",
+    type=click.Choice(["default", "all"]),
+    default="default",
+    show_default=True,
+    help="What views of comparisons show: without runs flagged as outliers, or with them where one takes part.",
+)
+def sql(query: str | None, file: Path | None, form: str, out: Path | None, run_set: str) -> None:
     """Run one SQL QUERY, read-only; `-` reads it from standard input.
 
     Views are listed by `warehouse views`. The query runs as a role that cannot write.
@@ -26,6 +33,7 @@ def sql(query: str | None, file: Path | None, form: str, out: Path | None) -> No
 
     statement = _statement(query, file)
     with open_database().read() as connection:
+        connection.execute("select set_config('warehouse.run_set', %s, false)", [run_set])
         write(run(connection, statement), form, out)
 
 

@@ -1,8 +1,10 @@
--- How many pairs a comparison has, which seeds take part, and how far the pairs' means spread.
+-- How many pairs a comparison has, which seeds take part, how far the pairs' means spread, and how far p's mean
+-- surprisal lies from q's.
 create temporary table refresh_member as
 select
     member.comparison_id,
     pair.mean_kl,
+    evaluation_p.mean_surprisal - evaluation_q.mean_surprisal as surprisal_difference,
     run_p.seed as seed_p,
     run_q.seed as seed_q
 from refresh_unit as unit
@@ -50,7 +52,11 @@ pairs as (
     select
         member.comparison_id,
         count(*)::integer as n_pairs,
-        stddev_samp(member.mean_kl) as sd_pairs
+        stddev_samp(member.mean_kl) as sd_pairs,
+        -- One after another, as when it was loaded: what nearly cancels depends on the order.
+        case when count(member.surprisal_difference) = count(*)
+            then sum(member.surprisal_difference order by member.seed_p, member.seed_q) / count(*)
+        end as surprisal_difference
     from refresh_member as member
     group by member.comparison_id
 )
@@ -60,8 +66,11 @@ select
     coalesce(pairs.n_pairs, 0) as n_pairs,
     coalesce(seeds.seeds, '{}'::integer []) as seeds,
     coalesce(seeds.seed_pairs, '{}'::integer []) as seed_pairs,
-    pairs.sd_pairs
+    pairs.sd_pairs,
+    -- The pairs of seeds go both ways.
+    case when comparison.kind <> 'seed' then pairs.surprisal_difference end as surprisal_difference
 from refresh_unit as unit
+inner join warehouse.comparison as comparison on unit.id = comparison.comparison_id
 left join pairs on unit.id = pairs.comparison_id
 left join seeds on unit.id = seeds.comparison_id;
 

@@ -13,6 +13,8 @@ from (
         -- A token that one pair lacks has no mean.
         case when count(item.kl) = count(*) then (sum(item.kl::double precision) / count(*))::real end as kl
     from refresh_unit as unit
+    -- Of kind cross only sums are kept.
+    inner join warehouse.comparison as comparison on unit.id = comparison.comparison_id and comparison.kind <> 'cross'
     inner join warehouse.comparison_member as member on unit.id = member.comparison_id
     inner join warehouse.divergence_chunk as chunk on member.pair_id = chunk.pair_id
     cross join lateral unnest(chunk.kl) with ordinality as item (kl, place)

@@ -137,6 +137,7 @@ create temporary table refresh_square (
     layer_id integer,
     category_id integer,
     n_pairs bigint,
+    n_within bigint,
     pair_square_sum double precision,
     primary key (comparison_id, layer_id, category_id)
 );
@@ -146,17 +147,19 @@ select
     both_ways.comparison_id,
     both_ways.layer_id,
     both_ways.category_id,
-    sum(both_ways.directions),
+    sum(both_ways.directions) filter (where both_ways.low <> both_ways.high),
+    count(*) filter (where both_ways.low = both_ways.high),
     sum(both_ways.total * both_ways.total)
 from (
     select
         comparison_id,
         layer_id,
         category_id,
+        least(seed_p, seed_q) as low,
+        greatest(seed_p, seed_q) as high,
         count(*) as directions,
         sum(total) as total
     from refresh_pair
-    where seed_p <> seed_q
     group by comparison_id, layer_id, category_id, least(seed_p, seed_q), greatest(seed_p, seed_q)
 ) as both_ways
 group by both_ways.comparison_id, both_ways.layer_id, both_ways.category_id;
@@ -187,10 +190,11 @@ with sums as (
 
 select
     sums.*,
-    -- Defined for four seeds or more, all ordered pairs of them measured.
+    -- Defined for four seeds or more, all ordered pairs of them measured and no other.
     case
         when
             cardinality(seeds.seed_sums) >= 4
+            and squares.n_within = 0
             and squares.n_pairs = cardinality(seeds.seed_sums) * (cardinality(seeds.seed_sums) - 1)
             then squares.pair_square_sum
     end as pair_square_sum,

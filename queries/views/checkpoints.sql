@@ -24,6 +24,8 @@ select
     model.architecture,
     model.objective,
     checkpoint.head_singular_values,
+    checkpoint.note,
+    checkpoint.released,
     checkpoint.checkpoint_id
 from warehouse.checkpoint as checkpoint
 inner join warehouse.run as run on checkpoint.run_id = run.run_id
@@ -55,4 +57,7 @@ comment on column analysis.checkpoints.context_length is 'longest input, in toke
 comment on column analysis.checkpoints.architecture is 'class of the model in transformers';
 comment on column analysis.checkpoints.objective is 'causal or masked';
 comment on column analysis.checkpoints.head_singular_values is 'singular values of the output head, descending';
+comment on column analysis.checkpoints.note is 'what is remarkable about the checkpoint, and no fault';
+comment on column analysis.checkpoints.released is
+    'judged good by hand: the rules for duplicates and suspects leave it alone';
 comment on column analysis.checkpoints.checkpoint_id is 'key of warehouse.checkpoint';

@@ -13,7 +13,7 @@ select
     comparison.step_q,
     comparison.n_pairs,
     -- equal in fact; the planner takes an equality for rare, and would join by nested loops
-    comparison.n_pairs >= comparison.n_pairs_expected as complete,
+    comparison.n_pairs >= greatest(comparison.n_pairs_expected, 1) as complete,
     comparison.n_pairs_expected,
     cardinality(comparison.seeds) as n_seeds,
     comparison.seeds,
@@ -21,6 +21,7 @@ select
     comparison.sd_pairs,
     ln(nullif(comparison.step_q, 0) / nullif(comparison.step, 0)::double precision) / ln(2::double precision)
         as log2_step_ratio,
+    comparison.surprisal_difference,
     corpus.cluster,
     comparison.comparison_id,
     comparison.corpus_id,
@@ -36,10 +37,10 @@ inner join warehouse.model as model_q on comparison.model_q_id = model_q.model_i
 comment on view analysis.comparisons is
     'Comparisons, measured or planned: which models and steps are held against each other.';
 comment on column analysis.comparisons.kind is
-    'seed, step, step_reverse, final or final_reverse: which pairs are compared';
+    'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.comparisons.corpus is 'name of the corpus';
 comment on column analysis.comparisons.protocol is 'name of the protocol';
-comment on column analysis.comparisons.run_set is 'default leaves out runs flagged as outliers; all has them';
+comment on column analysis.comparisons.run_set is 'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.comparisons.family is 'suite of the models, such as pythia';
 comment on column analysis.comparisons.model is 'model that gives p';
 comment on column analysis.comparisons.step is 'training step that gives p';
@@ -55,6 +56,8 @@ comment on column analysis.comparisons.sd_pairs is
     'standard deviation of the pairs'' mean KL, in nats; a spread, not an error';
 comment on column analysis.comparisons.log2_step_ratio is
     'log2(step_q / step), the gap between the steps; NULL where either is 0';
+comment on column analysis.comparisons.surprisal_difference is
+    'mean over pairs of the mean surprisal of p less that of q, in nats; NULL for seed, whose pairs go both ways';
 comment on column analysis.comparisons.cluster is
     'what standard errors take as independent: document, or chunk where documents are few';
 comment on column analysis.comparisons.comparison_id is 'key of warehouse.comparison';

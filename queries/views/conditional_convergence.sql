@@ -41,10 +41,10 @@ where not part.is_total;
 comment on view analysis.conditional_convergence is
     'Conditional convergence: minus the mean KL between models over the tokens with one value of a layer.';
 comment on column analysis.conditional_convergence.kind is
-    'seed, step, step_reverse, final or final_reverse: which pairs are compared';
+    'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.conditional_convergence.corpus is 'name of the corpus';
 comment on column analysis.conditional_convergence.protocol is 'name of the protocol';
-comment on column analysis.conditional_convergence.run_set is 'default: runs flagged as outliers are left out';
+comment on column analysis.conditional_convergence.run_set is 'default: without flagged runs; all: with them';
 comment on column analysis.conditional_convergence.family is 'suite of the models, such as pythia';
 comment on column analysis.conditional_convergence.model is 'model that gives p';
 comment on column analysis.conditional_convergence.step is 'training step that gives p';

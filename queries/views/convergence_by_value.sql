@@ -1,7 +1,7 @@
 -- Convergence with its standard errors over the tokens of each value of each layer, from stored sums.
 -- Grain: one row per (comparison, layer, value); the layer of all tokens is in it, and carries the totals.
 -- Source: expected and conditional convergence of Fehlauer et al. 2025; jackknife over seeds, ratio estimator over text.
--- requires: cluster_error, comparisons, jackknife_error
+-- requires: chosen_run_set, cluster_error, comparisons, jackknife_error
 create or replace view analysis.convergence_by_value as
 select
     comparison.kind,
@@ -39,6 +39,7 @@ select
     summary.clusters as n_clusters,
     summary.clusters - 1 as df_document,
     comparison.log2_step_ratio,
+    comparison.surprisal_difference,
     category.value_number,
     category.lower,
     category.upper,
@@ -51,7 +52,17 @@ inner join warehouse.annotation_layer as layer on summary.layer_id = layer.layer
 inner join warehouse.annotation_category as category
     on summary.layer_id = category.layer_id and summary.category_id = category.category_id
 left join lateral analysis.jackknife_error(
-    case comparison.kind when 'seed' then 2 else 1 end,
+    -- How many seeds a pair has: one where both sides have the same label. What a study lists may have both kinds of
+    -- pairs, and then there is no jackknife.
+    case comparison.kind
+        when 'seed' then 2
+        when 'custom'
+            then (
+                select case sum(seed.pairs) when comparison.n_pairs then 1 when 2 * comparison.n_pairs then 2 end
+                from unnest(comparison.seed_pairs) as seed (pairs)
+            )
+        else 1
+    end,
     comparison.n_pairs,
     summary.n,
     summary.seed_sums,
@@ -70,15 +81,15 @@ cross join lateral (
             summary.cluster_nn
         ) as standard_error
 ) as clusters
-where comparison.run_set = 'default' and comparison.n_pairs > 0;
+where comparison.run_set = analysis.chosen_run_set() and comparison.n_pairs > 0;
 
 comment on view analysis.convergence_by_value is
     'Convergence by value of an annotation layer, totals included; expected and conditional convergence read it.';
 comment on column analysis.convergence_by_value.kind is
-    'seed, step, step_reverse, final or final_reverse: which pairs are compared';
+    'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.convergence_by_value.corpus is 'name of the corpus';
 comment on column analysis.convergence_by_value.protocol is 'name of the protocol';
-comment on column analysis.convergence_by_value.run_set is 'default: runs flagged as outliers are left out';
+comment on column analysis.convergence_by_value.run_set is 'default: without flagged runs; all: with them';
 comment on column analysis.convergence_by_value.family is 'suite of the models, such as pythia';
 comment on column analysis.convergence_by_value.model is 'model that gives p';
 comment on column analysis.convergence_by_value.step is 'training step that gives p';
@@ -112,6 +123,8 @@ comment on column analysis.convergence_by_value.n_clusters is 'clusters that hol
 comment on column analysis.convergence_by_value.df_document is 'degrees of freedom of se_document: clusters less one';
 comment on column analysis.convergence_by_value.log2_step_ratio is
     'log2(step_q / step), the gap between the steps; NULL where either is 0';
+comment on column analysis.convergence_by_value.surprisal_difference is
+    'mean over pairs of the mean surprisal of p less that of q over all tokens, in nats; NULL for seed';
 comment on column analysis.convergence_by_value.value_number is 'the value as a number';
 comment on column analysis.convergence_by_value.lower is 'lower bound of a numeric bin, included';
 comment on column analysis.convergence_by_value.upper is 'upper bound of a numeric bin, excluded';

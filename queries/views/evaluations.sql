@@ -16,11 +16,13 @@ select
     run.outlier,
     evaluation."window",
     protocol.bos,
+    protocol.windows,
     case protocol.vocabulary when 'tokenizer' then tokenizer.length else model.vocabulary_width end as vocabulary_size,
     corpus.cluster,
     corpus.first_token_id,
     evaluation.seconds,
     evaluation.measured_at,
+    evaluation.top_k,
     evaluation.evaluation_id,
     evaluation.checkpoint_id,
     evaluation.corpus_id,
@@ -50,12 +52,15 @@ comment on column analysis.evaluations.parameters is 'parameters, embeddings inc
 comment on column analysis.evaluations.outlier is 'the training run is flagged, and left out of run set default';
 comment on column analysis.evaluations.window is 'longest input used, in tokens';
 comment on column analysis.evaluations.bos is 'the sequence begins with BOS';
+comment on column analysis.evaluations.windows is
+    'concatenated: the corpus is one sequence; documents: each document is; truncated: a token from its last ids';
 comment on column analysis.evaluations.vocabulary_size is 'entries that the probabilities are spread over';
 comment on column analysis.evaluations.cluster is
     'what standard errors take as independent: document, or chunk where documents are few';
 comment on column analysis.evaluations.first_token_id is 'token_id of the first token of the corpus';
 comment on column analysis.evaluations.seconds is 'time taken to read and score';
 comment on column analysis.evaluations.measured_at is 'when it was computed';
+comment on column analysis.evaluations.top_k is 'most probable entries kept for each token, in token_top';
 comment on column analysis.evaluations.evaluation_id is 'key of warehouse.evaluation';
 comment on column analysis.evaluations.checkpoint_id is 'key of warehouse.checkpoint';
 comment on column analysis.evaluations.corpus_id is 'key of warehouse.corpus';

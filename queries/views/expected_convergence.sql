@@ -30,6 +30,7 @@ select
     total.n_clusters,
     total.df_document,
     total.log2_step_ratio,
+    total.surprisal_difference,
     total.comparison_id
 from analysis.convergence_by_value as total
 where total.is_total;
@@ -37,10 +38,10 @@ where total.is_total;
 comment on view analysis.expected_convergence is
     'Expected convergence: minus the mean KL between models over all tokens, step by step.';
 comment on column analysis.expected_convergence.kind is
-    'seed, step, step_reverse, final or final_reverse: which pairs are compared';
+    'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.expected_convergence.corpus is 'name of the corpus';
 comment on column analysis.expected_convergence.protocol is 'name of the protocol';
-comment on column analysis.expected_convergence.run_set is 'default: runs flagged as outliers are left out';
+comment on column analysis.expected_convergence.run_set is 'default: without flagged runs; all: with them';
 comment on column analysis.expected_convergence.family is 'suite of the models, such as pythia';
 comment on column analysis.expected_convergence.model is 'model that gives p';
 comment on column analysis.expected_convergence.step is 'training step that gives p';
@@ -71,4 +72,6 @@ comment on column analysis.expected_convergence.n_clusters is 'clusters that hol
 comment on column analysis.expected_convergence.df_document is 'degrees of freedom of se_document: clusters less one';
 comment on column analysis.expected_convergence.log2_step_ratio is
     'log2(step_q / step), the gap between the steps; NULL where either is 0';
+comment on column analysis.expected_convergence.surprisal_difference is
+    'mean over pairs of the mean surprisal of p less that of q, in nats; NULL for seed, whose pairs go both ways';
 comment on column analysis.expected_convergence.comparison_id is 'key of warehouse.comparison';

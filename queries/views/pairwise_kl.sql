@@ -1,7 +1,7 @@
 -- KL between two checkpoints at each token, for every ordered pair of a comparison.
 -- Grain: one row per (comparison, seed_p, seed_q, token_id).
 -- Source: Fehlauer et al. 2025; KL(p || q) = sum of p (log p - log q) over the vocabulary.
--- requires: comparisons
+-- requires: chosen_run_set, comparisons
 create or replace view analysis.pairwise_kl as
 select
     comparison.kind,
@@ -32,14 +32,15 @@ inner join warehouse.checkpoint as checkpoint_q on evaluation_q.checkpoint_id = 
 inner join warehouse.run as run_q on checkpoint_q.run_id = run_q.run_id
 inner join warehouse.divergence_chunk as chunk on pair.pair_id = chunk.pair_id
 cross join lateral unnest(chunk.kl) with ordinality as item (kl, ordinality)
-where comparison.run_set = 'default';
+-- Of kind cross only sums are kept; a pair that was measured for another kind too is shown under that one.
+where comparison.run_set = analysis.chosen_run_set() and comparison.kind <> 'cross';
 
 comment on view analysis.pairwise_kl is 'KL of every ordered pair of checkpoints at every token.';
 comment on column analysis.pairwise_kl.kind is
-    'seed, step, step_reverse, final or final_reverse: which pairs are compared';
+    'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.pairwise_kl.corpus is 'name of the corpus';
 comment on column analysis.pairwise_kl.protocol is 'name of the protocol';
-comment on column analysis.pairwise_kl.run_set is 'default: runs flagged as outliers are left out';
+comment on column analysis.pairwise_kl.run_set is 'default: without flagged runs; all: with them';
 comment on column analysis.pairwise_kl.family is 'suite of the models, such as pythia';
 comment on column analysis.pairwise_kl.model is 'model that gives p';
 comment on column analysis.pairwise_kl.step is 'training step that gives p';

@@ -1,7 +1,7 @@
 -- What happens in each phase of training: how convergence moves, and what the models are like on average.
 -- Grain: one row per (definition, corpus, protocol, run_set, family, model, phase), as in phase_boundaries.
 -- Source: phases and references of Fehlauer et al. 2025; what the last phase regains is an extension.
--- requires: expected_convergence, phase_boundaries, reference_divergence
+-- requires: chosen_run_set, expected_convergence, phase_boundaries, reference_divergence
 create or replace view analysis.phase_statistics as
 with checkpoint as (
     select
@@ -14,7 +14,7 @@ with checkpoint as (
         max(kl_reference) filter (where reference = 'unigram') as kl_unigram,
         max(cross_entropy) as cross_entropy
     from analysis.reference_divergence
-    where not outlier
+    where not outlier or analysis.chosen_run_set() = 'all'
     group by evaluation_id, corpus, protocol, family, model, step
 ),
 
@@ -151,7 +151,7 @@ comment on view analysis.phase_statistics is
 comment on column analysis.phase_statistics.definition is 'whose boundaries: fehlauer-2025, slides or estimated';
 comment on column analysis.phase_statistics.corpus is 'name of the corpus';
 comment on column analysis.phase_statistics.protocol is 'name of the protocol';
-comment on column analysis.phase_statistics.run_set is 'default leaves out runs flagged as outliers';
+comment on column analysis.phase_statistics.run_set is 'default: without flagged runs; all: with them';
 comment on column analysis.phase_statistics.family is 'suite of models';
 comment on column analysis.phase_statistics.model is 'name of the model within its family';
 comment on column analysis.phase_statistics.position is 'order of the phase within its definition, from 1';

@@ -1,7 +1,7 @@
 -- How far the mean KL over tokens with a value lies from the mean KL over all tokens.
 -- Grain: one row per (comparison, layer, value).
 -- Source: the slides to Fehlauer et al. 2025 (sigma, for kind step); errors, tests and robust score are an extension.
--- requires: comparisons, student_t
+-- requires: chosen_run_set, comparisons, student_t
 create or replace view analysis.relative_divergence as
 with sums as (
     select
@@ -47,7 +47,7 @@ with sums as (
     inner join warehouse.annotation_category as category
         on part.layer_id = category.layer_id and part.category_id = category.category_id
     cross join warehouse.settings
-    where comparison.n_pairs > 0 and comparison.run_set = 'default'
+    where comparison.n_pairs > 0 and comparison.run_set = analysis.chosen_run_set()
 ),
 
 -- Residuals of the two ratio estimators: V of the value, A of all tokens, one per cluster; here the sums over clusters
@@ -173,7 +173,7 @@ comment on view analysis.relative_divergence is
 comment on column analysis.relative_divergence.kind is 'seed, step, step_reverse, final or final_reverse';
 comment on column analysis.relative_divergence.corpus is 'name of the corpus';
 comment on column analysis.relative_divergence.protocol is 'name of the protocol';
-comment on column analysis.relative_divergence.run_set is 'default leaves out runs flagged as outliers';
+comment on column analysis.relative_divergence.run_set is 'default: without flagged runs; all: with them';
 comment on column analysis.relative_divergence.family is 'suite of models';
 comment on column analysis.relative_divergence.model is 'model that gives p';
 comment on column analysis.relative_divergence.step is 'training step that gives p';

@@ -40,7 +40,7 @@ comment on view analysis.relative_divergence_outliers is
 comment on column analysis.relative_divergence_outliers.kind is 'seed, step, step_reverse, final or final_reverse';
 comment on column analysis.relative_divergence_outliers.corpus is 'name of the corpus';
 comment on column analysis.relative_divergence_outliers.protocol is 'name of the protocol';
-comment on column analysis.relative_divergence_outliers.run_set is 'default leaves out runs flagged as outliers';
+comment on column analysis.relative_divergence_outliers.run_set is 'default: without flagged runs; all: with them';
 comment on column analysis.relative_divergence_outliers.family is 'suite of models';
 comment on column analysis.relative_divergence_outliers.model is 'model that gives p';
 comment on column analysis.relative_divergence_outliers.step is 'training step that gives p';

@@ -1,7 +1,7 @@
 -- How alike models predict at each token.
 -- Grain: one row per (comparison, token_id).
 -- Source: Fehlauer et al. 2025; convergence is minus the mean KL over ordered pairs.
--- requires: comparisons
+-- requires: chosen_run_set, comparisons
 create or replace view analysis.token_convergence as
 select
     comparison.kind,
@@ -24,15 +24,15 @@ select
 from analysis.comparisons as comparison
 inner join warehouse.convergence_chunk as chunk on comparison.comparison_id = chunk.comparison_id
 cross join lateral unnest(chunk.kl, chunk.mixture_entropy) with ordinality as item (kl, mixture_entropy, ordinality)
-where comparison.run_set = 'default' and comparison.n_pairs > 0;
+where comparison.run_set = analysis.chosen_run_set() and comparison.n_pairs > 0;
 
 comment on view analysis.token_convergence is
     'Convergence at every token: minus the mean KL over the ordered pairs of a comparison.';
 comment on column analysis.token_convergence.kind is
-    'seed, step, step_reverse, final or final_reverse: which pairs are compared';
+    'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.token_convergence.corpus is 'name of the corpus';
 comment on column analysis.token_convergence.protocol is 'name of the protocol';
-comment on column analysis.token_convergence.run_set is 'default: runs flagged as outliers are left out';
+comment on column analysis.token_convergence.run_set is 'default: without flagged runs; all: with them';
 comment on column analysis.token_convergence.family is 'suite of the models, such as pythia';
 comment on column analysis.token_convergence.model is 'model that gives p';
 comment on column analysis.token_convergence.step is 'training step that gives p';

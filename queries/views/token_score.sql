@@ -23,7 +23,11 @@ select
     item.pad_logmass::double precision as pad_logmass,
     chunk.chunk_id,
     analysis.context_length(
-        chunk.chunk_id * 256 + item.ordinality - evaluation.first_token_id, evaluation."window", evaluation.bos
+        evaluation.windows,
+        chunk.chunk_id * 256 + item.ordinality - evaluation.first_token_id,
+        case evaluation.windows when 'documents' then token.positions[item.ordinality] end,
+        evaluation."window",
+        evaluation.bos
     ) as context_length,
     evaluation.outlier,
     evaluation.evaluation_id
@@ -50,7 +54,9 @@ cross join lateral unnest(
     eos_logmass,
     pad_logmass,
     ordinality
-);
+)
+-- Beside the scores and not among their arrays: who does not ask for the context does not read it.
+left join warehouse.token_chunk as token on chunk.chunk_id = token.chunk_id;
 
 comment on view analysis.token_score is 'Scores of every token by every checkpoint.';
 comment on column analysis.token_score.corpus is 'name of the corpus';

@@ -356,9 +356,9 @@ def load_pair(
     pair: tuple[Member, Member],
     random: np.random.Generator,
     unmeasured: bool = False,
-) -> None:
-    """Make up the KL of an ordered pair and load it."""
-    n = len(held.documents)
+    token_facts: bool = True,
+) -> int | None:
+    """Make up the KL of an ordered pair and load it; returns what loading says."""
     # Seeds and documents differ, so that each standard error has something to see.
     level = 0.3 + 0.05 * pair[0][1] + 0.1 * np.sin(held.documents + 3.0 * pair[1][1])
     kl = random.gamma(2.0, level / 2).astype(np.float32)
@@ -366,7 +366,13 @@ def load_pair(
         kl[::97] = np.nan
     held.kl[pair] = kl
     unit = comparisons.Pair(
-        ids[pair[0]], ids[pair[1]], held.environment_id, kl, float(np.nanmean(kl, dtype=np.float64)), 0.9, 0.5
+        ids[pair[0]],
+        ids[pair[1]],
+        held.environment_id,
+        kl,
+        float(np.nanmean(kl, dtype=np.float64)),
+        0.9,
+        0.5,
+        token_facts,
     )
-    comparisons.load_pair(connection, unit, held.corpus_id, held.first_token_id)
-    assert len(kl) == n
+    return comparisons.load_pair(connection, unit, held.corpus_id, held.first_token_id)

@@ -11,6 +11,7 @@ import pytest
 from queries.check import checks, query_of, run_checks
 from tests.conftest import Outcome
 from tests.queries.measured import Measured, measure
+from warehouse import standing
 from warehouse.database import Database
 
 Command = Callable[..., Outcome]
@@ -32,6 +33,7 @@ FAULTS = {
     "convergence_summary_missing": "delete from warehouse.convergence_summary where layer_id = 2 and category_id = 1",
     "corpus_incomplete": "delete from warehouse.token_chunk where chunk_id = 1",
     "corpus_without_totals": "update warehouse.annotation_layer set is_total = false",
+    "custom_pair_misplaced": "insert into warehouse.custom_pair values (1, 1, 2)",
     "divergence_chunk_without_pair": "update warehouse.divergence_chunk set pair_id = -pair_id where pair_id = 1",
     "document_mismatched": "update warehouse.document set n_tokens = n_tokens + 1 where document = 1",
     "evaluation_incomplete": "delete from warehouse.score_chunk where evaluation_id = 1 and chunk_id = 0",
@@ -43,11 +45,14 @@ FAULTS = {
     "planned_evaluation_with_facts": "update warehouse.evaluation set status = 'planned' where evaluation_id = 1",
     "reference_chunk_without_reference": "delete from warehouse.reference_evaluation where evaluation_id = 1",
     "reference_incomplete": "delete from warehouse.reference_chunk where evaluation_id = 1 and chunk_id = 0",
+    "run_set_misplaced": "update warehouse.run set outlier = true where run_id = 1",
     "score_chunk_without_evaluation": "update warehouse.score_chunk set evaluation_id = -1 where evaluation_id = 1",
     "score_impossible": "update warehouse.score_chunk set entropy[2] = 'NaN' where evaluation_id = 1",
     "score_summary_missing": "update warehouse.score_summary set category_id = 50 where category_id = 2",
     "settings_missing": "delete from warehouse.settings",
     "token_chunk_without_corpus": "update warehouse.token_chunk set corpus_id = 5 where chunk_id = 1",
+    "top_chunk_incomplete": "update warehouse.evaluation set top_k = 2 where evaluation_id = 1",
+    "top_entries_impossible": "insert into warehouse.top_chunk values (1, 0, 2, '{1,2}', '{-2,-1}')",
     "unequal_arrays": (
         "alter table warehouse.score_chunk drop constraint ck_score_chunk_same_length;"
         "update warehouse.score_chunk set rank = rank[1:9] where evaluation_id = 1"
@@ -104,3 +109,31 @@ def test_the_command_lists_checks_and_fails_when_one_finds_rows(named_database: 
     assert shown.output.splitlines()[0] == "what,unit_id,chunk_id,kl"
     assert shown.output.splitlines()[1].startswith("divergence_chunk,1,1,-1")
     assert "did you mean kl_impossible?" in command("check", "--show", "kl_imposible").errors
+
+
+def test_the_command_says_what_is_left_out_on_purpose_and_does_not_fail(
+    named_database: Database, command: Command
+) -> None:
+    measure(named_database, models=("small",), seeds=(0, 1, 2), steps=(0, 16), n_tokens=300)
+    with named_database.engine().begin() as connection:
+        standing.quarantine(connection, None, "small", 1, 16, "the loss has a spike")
+        standing.flag_run(connection, "toy", "small", 2, "diverged")
+    outcome = command("check", "--format", "csv")
+    assert outcome.status == 0
+    assert outcome.errors.splitlines() == [
+        "Checkpoints that statistics leave out, or that could not be read.",
+        "  toy small seed 1 step 16: quarantined: the loss has a spike",
+        "Training runs that are flagged as outliers, and part of run set all alone.",
+        "  toy small seed 2: diverged",
+    ]
+
+
+def test_a_long_list_of_what_is_left_out_is_cut(named_database: Database, command: Command) -> None:
+    measure(named_database, models=("small",), seeds=range(25), steps=(0,), n_tokens=40)
+    with named_database.connect() as connection:
+        connection.execute("update warehouse.run set outlier = true, note = null")
+    lines = command("check", "--show", "settings_missing").errors.splitlines()
+    assert lines == []
+    lines = command("check").errors.splitlines()
+    assert lines[1:4] == ["  toy small seed 0", "  toy small seed 1", "  toy small seed 10"]
+    assert lines[21] == "  and 5 more (view checkpoints)"

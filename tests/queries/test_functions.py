@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ingest.windows import passes
 from tests.queries.measured import Measured
 
 
@@ -78,4 +79,23 @@ def test_too_few_clusters_have_no_standard_error(measured: Measured, arguments: 
 def test_context_length_of_the_published_windows(
     measured: Measured, target: int, window: int, bos: bool, context: int
 ) -> None:
-    assert ask(measured, f"select context_length({target}, {window}, {bos})") == [(context,)]
+    assert ask(measured, f"select context_length('concatenated', {target}, 7, {window}, {bos})") == [(context,)]
+    if target < 1000:
+        assert ask(measured, f"select context_length('documents', 99, {target - 1}, {window}, {bos})") == [(context,)]
+
+
+@pytest.mark.parametrize("policy", ["concatenated", "documents", "truncated"])
+@pytest.mark.parametrize("window", [2, 5, 8, 100])
+def test_context_length_is_that_of_the_windows_that_are_read(measured: Measured, policy: Any, window: int) -> None:
+    lengths = [7, 1, 30, 12]
+    places = [place for length in lengths for place in range(length)]
+    counted = [0] * len(places)
+    for part in passes(policy, len(places), lengths, window, bos=True):
+        for target in range(part.first_target, part.end_target):
+            # Inputs of the pass up to the one that predicts the target.
+            counted[target] = part.kept_rows.start + target - part.first_target + 1
+    values = ", ".join(f"({target + 1}, {place})" for target, place in enumerate(places))
+    query = (
+        f"select context_length('{policy}', target, place, {window}, true) from (values {values}) as t (target, place)"
+    )
+    assert [context for (context,) in ask(measured, query)] == counted

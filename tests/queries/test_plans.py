@@ -64,3 +64,24 @@ def test_a_condition_on_names_reaches_the_index_of_the_facts(measured: Measured,
         if "Index Cond" in node and table in node.get("Relation Name", node.get("Index Name", ""))
     ]
     assert any(f"({column} = " in condition for condition in conditions), conditions
+
+
+def test_scores_without_their_context_do_not_read_the_tokens(measured: Measured) -> None:
+    def tables(columns: str) -> set[str]:
+        with measured.database.read() as reader:
+            row = reader.execute(f"explain (format json) select {columns} from token_score".encode()).fetchone()
+        assert row is not None
+        return {node.get("Relation Name", "") for node in nodes(row[0][0]["Plan"])}
+
+    assert "token_chunk" in tables("token_id, context_length")
+    assert "token_chunk" not in tables("token_id, surprisal")
+
+
+@pytest.mark.parametrize("view", ["expected_convergence", "token_convergence", "pairwise_kl", "relative_divergence"])
+def test_the_run_set_is_a_condition_like_any_other(measured: Measured, view: str) -> None:
+    """The function that names it is taken in, so that the planner estimates as if the name stood there."""
+    with measured.database.read() as reader:
+        lines = reader.execute(f"explain select * from {view}".encode()).fetchall()
+    plan = "\n".join(line for (line,) in lines)
+    assert "chosen_run_set" not in plan
+    assert "current_setting('warehouse.run_set'" in plan

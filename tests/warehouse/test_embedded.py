@@ -16,7 +16,9 @@ import psycopg
 import pytest
 
 from tests.warehouse.servers import Talkative, answer, pid_of
-from warehouse import embedded
+from warehouse import embedded, sockets
+from warehouse.cluster import READER
+from warehouse.database import Database, DatabaseUnreachable
 from warehouse.embedded import EmbeddedServer, ServerFailed, ServerNotRunning
 from warehouse.home import ensure_home
 
@@ -131,6 +133,35 @@ def test_a_killed_client_does_not_keep_the_server_from_stopping(server: Talkativ
             time.sleep(0.05)
         client.kill()
     assert server.stop()
+
+
+def test_a_killed_server_is_revived_and_one_that_was_stopped_is_not(server: Talkative) -> None:
+    before = pid_of(server)
+    server.revive()
+    assert pid_of(server) == before
+    os.kill(before, signal.SIGKILL)
+    server.revive()
+    assert pid_of(server) != before
+    assert server.said[-1] == "PostgreSQL has crashed; starting it again."
+    assert answer(server) == 1
+    server.stop()
+    server.revive()
+    assert server.status().state == "stopped"
+    assert server.address() == {}
+
+
+def test_a_database_follows_its_server_to_another_address(server: Talkative, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(server.url(), server.url(READER), embedded=True, server=server)
+    before = server.address()
+    # A socket whose path would be too long lies in a directory of /tmp that is a new one every time.
+    monkeypatch.setattr(sockets, "LONGEST", 10)
+    server.stop()
+    with pytest.raises(DatabaseUnreachable), database.connect():
+        pass
+    server.start()
+    assert server.address() != before
+    with database.connect() as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
 
 
 def test_the_process_file_of_a_process_that_is_gone_is_stale(server: Talkative) -> None:

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from tests.contents import frame
-from warehouse import writer as writer_module
+from warehouse import retries
 from warehouse.database import Database
 from warehouse.errors import RunFailed
 from warehouse.facts import driver
@@ -23,7 +23,7 @@ from warehouse.writer import NoRoom, Writer
 
 @pytest.fixture
 def writer(database: Database, monkeypatch: pytest.MonkeyPatch) -> Writer:
-    monkeypatch.setattr(writer_module, "RETRIES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(retries, "RETRIES", (0.01, 0.01, 0.01))
     return Writer(database, database.engine(), 0)
 
 
@@ -53,7 +53,7 @@ def test_work_is_done_again_when_the_server_was_lost_and_its_result_returned(
         assert writer.commit(Unlucky(2)) == 3
     assert evidence(writer.database) == before + 1
     assert [record.getMessage() for record in caplog.records] == [
-        "The database server was lost; trying again in 0.01 s."
+        "The connection to the database was lost; trying again in 0.01 s."
     ] * 2
 
 
@@ -80,7 +80,7 @@ def test_ctrl_c_at_any_moment_of_a_transaction_ends_the_work_and_writes_all_of_i
         with pytest.raises(KeyboardInterrupt), interrupted_after(0.015 + milliseconds / 1000):
             writer.commit(work)
         assert evidence(writer.database) in (before, before + 1000)
-    assert "server was lost" not in caplog.text
+    assert "was lost" not in caplog.text
 
 
 def test_ctrl_c_does_not_wait_for_a_long_statement(writer: Writer) -> None:

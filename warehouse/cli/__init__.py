@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import click
 
 from warehouse.errors import WarehouseError
+from warehouse.interrupts import Terminated, gentle_ending
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ COMMANDS = {
     "plot": LazyCommand("queries.cli.plot:plot", "Draw convergence, conditional convergence or phases."),
     "check": LazyCommand("queries.cli.check:check", "Check that what is stored fits together; zero rows are wanted."),
     "refresh": LazyCommand("queries.cli.refresh:refresh", "Compute the summaries again from the facts."),
+    "runs": LazyCommand("warehouse.cli.runs:runs", "Flag training runs as outliers, or show which are."),
+    "checkpoints": LazyCommand(
+        "warehouse.cli.checkpoints:checkpoints", "Leave checkpoints out of statistics, or show which are."
+    ),
     "db": LazyCommand("warehouse.cli.db:db", "Start, stop, upgrade or reach the database."),
 }
 
@@ -101,16 +106,17 @@ def warehouse(options: Options, debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0, 2 for bad input, 1 for a run that failed, 130 when interrupted."""
+    """Run the command line and exit: 0, 2 for bad input, 1 for a failed run, 130 after Ctrl-C, 143 after SIGTERM."""
     options = Options()
     try:
-        status = warehouse.main(arguments, prog_name="warehouse", standalone_mode=False, obj=options)
+        with gentle_ending():
+            status = warehouse.main(arguments, prog_name="warehouse", standalone_mode=False, obj=options)
     except click.ClickException as error:
         error.show()
         status = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as ending:
         click.echo("Interrupted; what was finished is kept, and the same command goes on from there.", err=True)
-        status = INTERRUPTED
+        status = TERMINATED if isinstance(ending.__cause__ or ending, Terminated) else INTERRUPTED
     except Exception as error:
         if options.debug:
             traceback.print_exc()
