@@ -1,11 +1,11 @@
-"""Checkpoints in folders: finding them, and filling one module per architecture with their weights.
+"""Checkpoints as modules: filling one module per architecture with the weights of one after another.
 
 Knows Hugging Face folders and PyTorch modules; corpora, windows, measurements and the database are unknown here.
 """
 
 from __future__ import annotations
 
-import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +15,23 @@ import torch
 from torch import Tensor
 
 from ingest.architecture import ArchitectureFacts, UnsupportedArchitecture, architecture_facts, quiet_transformers
-from ingest.weights import MissingCheckpoint, Weights, read_weights
+from ingest.locations import CheckpointLocation, find_checkpoints
+from ingest.upload import use_on_current_stream
+from ingest.weights import Weights, read_weights
 from warehouse.errors import WarehouseError
+
+__all__ = ["CheckpointLocation", "CheckpointReader", "LoadedCheckpoint", "WeightsMismatch", "find_checkpoints"]
 
 Attention = Literal["eager", "sdpa"]
 Dtype = Literal["float32", "float64"]
 
 
+#: Modules of several architectures stay built while they take no more than this.
+MODULES_BYTES = 4 * 2**30
+
+
 class WeightsMismatch(WarehouseError):
     """The tensors in the files are not those of the architecture named in the config."""
-
-
-@dataclass(frozen=True, order=True)
-class CheckpointLocation:
-    """One checkpoint of the layout `{root}/{model}/seed{n}/step{n}`."""
-
-    model: str
-    seed: int
-    step: int
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -48,22 +46,6 @@ class LoadedCheckpoint:
     facts: ArchitectureFacts
 
 
-def find_checkpoints(root: Path) -> list[CheckpointLocation]:
-    """Every checkpoint below `root`, in order of model, seed and step. Raises MissingCheckpoint when there is none."""
-    if not root.is_dir():
-        raise MissingCheckpoint(f"There is no folder {root}; give the folder that holds {{model}}/seed{{n}}/step{{n}}.")
-    found = sorted(filter(None, (_location(path) for path in root.glob("*/seed*/step*") if path.is_dir())))
-    if not found:
-        raise MissingCheckpoint(f"{root} holds no checkpoint; they are looked for as {{model}}/seed{{n}}/step{{n}}.")
-    return found
-
-
-def _location(path: Path) -> CheckpointLocation | None:
-    seed = re.fullmatch(r"seed(\d+)", path.parent.name)
-    step = re.fullmatch(r"step(\d+)", path.name)
-    return CheckpointLocation(path.parents[1].name, int(seed[1]), int(step[1]), path) if seed and step else None
-
-
 @dataclass(frozen=True)
 class _Module:
     """A built module, the checkpoints it fits, and where their tensors go (None: not known for sure)."""
@@ -72,6 +54,11 @@ class _Module:
     architecture_key: str
     stored_names: frozenset[str]
     names: dict[str, str] | None
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of its tensors."""
+        return sum(tensor.nbytes for tensor in self.model.state_dict().values())
 
     def fits(self, weights: Weights) -> bool:
         """Whether a checkpoint has the config and the tensor names that the module was built for."""
@@ -89,23 +76,29 @@ class CheckpointReader:
     def __init__(self, device: str = "cpu", attention: Attention = "sdpa", dtype: Dtype = "float32") -> None:
         self._device, self._attention = torch.device(device), attention
         self._dtype = {"float32": torch.float32, "float64": torch.float64}[dtype]
-        self._module: _Module | None = None
+        self._modules: OrderedDict[str, _Module] = OrderedDict()
 
     def load(self, checkpoint: Path | Weights) -> LoadedCheckpoint:
         """The checkpoint in a folder, or one already read, as a module on the reader's device.
 
-        The module of an earlier call is overwritten. Raises the errors of `read_weights`, WeightsMismatch where names
+        A module of an earlier call may be overwritten. Raises the errors of `read_weights`, WeightsMismatch where names
         or shapes are not the architecture's, UnsupportedArchitecture where it is no causal language model.
         """
         weights = read_weights(checkpoint) if isinstance(checkpoint, Path) else checkpoint
-        module = self._module
+        module = self._modules.pop(weights.architecture_key, None)
         if module is not None and module.names is not None and module.fits(weights):
             fill(module.model, weights, module.names)
         else:
-            # Forget the old module first: memory for two is not a given.
-            self._module = module = None
-            self._module = module = self._build(weights)
+            module = None
+            self._make_room(self._dtype.itemsize * sum(tensor.numel() for tensor in weights.tensors.values()))
+            module = self._build(weights)
+        self._modules[weights.architecture_key] = module
         return LoadedCheckpoint(module.model, weights.sha256, architecture_facts(module.model))
+
+    def _make_room(self, n_bytes: int) -> None:
+        """Forget the modules used longest ago until those that stay, and one more, are few enough for memory."""
+        while self._modules and sum(module.n_bytes for module in self._modules.values()) + n_bytes > MODULES_BYTES:
+            self._modules.popitem(last=False)
 
     def _build(self, weights: Weights) -> _Module:
         model = build(weights, self._attention, self._dtype).to(self._device)
@@ -114,18 +107,23 @@ class CheckpointReader:
 
 
 def build(weights: Weights, attention: Attention, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
-    """A new module of the weights' folder, through transformers, without running code from the folder."""
-    from transformers import AutoModelForCausalLM
+    """A new module holding some weights, through transformers, without running code from their folder."""
+    from transformers import AutoConfig
+    from transformers import AutoModelForCausalLM as untyped_auto_model
 
+    auto_model: Any = untyped_auto_model
     try:
         with quiet_transformers():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                weights.path,
+            config = AutoConfig.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
+            with torch.device("meta"):  # only its class is wanted
+                kind: Any = type(auto_model.from_config(config, trust_remote_code=False))
+            # The tensors that were hashed, not the files once more.
+            loaded: Any = kind.from_pretrained(
+                None,
+                config=config,
+                state_dict={name: tensor.cpu() for name, tensor in weights.tensors.items()},
                 dtype=dtype,
                 attn_implementation=attention,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
@@ -189,8 +187,8 @@ def _same(stored: Tensor, loaded: Tensor) -> bool:
 def fill(model: torch.nn.Module, weights: Weights, names: Mapping[str, str]) -> None:
     """Copy stored tensors into the module in place, upcast on its device.
 
-    names: as from `match_names`. Tensors that share memory (tied embeddings) must be stored equal.
-    Raises WeightsMismatch before anything changes.
+    weights: in memory, or on the device already. names: as from `match_names`. Tensors that share memory (tied
+    embeddings) must be stored equal. Raises WeightsMismatch before anything changes.
     """
     state = model.state_dict()
     stored = weights.tensors
@@ -198,7 +196,9 @@ def fill(model: torch.nn.Module, weights: Weights, names: Mapping[str, str]) -> 
         _refuse(weights.path, "has other shapes for", wrong)
     if untied := _untied(stored, state, names):
         _refuse(weights.path, "should tie but stores different tensors for", untied)
+    use_on_current_stream(stored)
     for name, target in names.items():
+        # In the stored format to the device, which upcasts faster than the way there is wide.
         state[target].copy_(stored[name].to(state[target].device))
 
 

@@ -59,11 +59,6 @@ class Distribution:
         return self.weights / self.total.float().unsqueeze(-1)
 
     @cached_property
-    def entropy(self) -> Tensor:
-        """[T] float64 entropy, nats: log total plus the mean distance below the top, two positive terms."""
-        return self.log_total - (self.weights * self.shifted).sum(-1).double() / self.total
-
-    @cached_property
     def finite(self) -> Tensor:
         """[T] bool: whether every logit of the row was finite (one that is not makes this sum NaN or infinite)."""
         return self.shifted.sum(-1).isfinite()
@@ -87,13 +82,22 @@ def kl_between(p: Distribution, q: Distribution) -> Tensor:
     return _kl(p.log_p, q.log_p, p.p, q.p)
 
 
+def kl_both(p: Distribution, q: Distribution) -> tuple[Tensor, Tensor]:
+    """KL(p || q) and KL(q || p) at each token, nats, from one difference of log-probabilities. [T] float32 each."""
+    d, gap = p.log_p - q.log_p, q.p - p.p
+    near = d.abs() < 1
+    return _sum_terms(d, p.p, gap, near), _sum_terms(-d, q.p, -gap, near)
+
+
 def _kl(log_p: Tensor, log_q: Tensor, p: Tensor, q: Tensor) -> Tensor:
     d = log_p - log_q
+    return _sum_terms(d, p, q - p, d.abs() < 1)
+
+
+def _sum_terms(d: Tensor, p: Tensor, gap: Tensor, near: Tensor) -> Tensor:
     # p(d + e^-d - 1) sums to the KL because both sides sum to one; nothing cancels when p and q nearly agree.
-    near = p * (d + torch.expm1(-d))
     # Far apart expm1 may overflow, and there is nothing to cancel.
-    far = p * d - p + q
-    return torch.where(d.abs() < 1, near, far).sum(-1)
+    return torch.where(near, p * (d + torch.expm1(-d)), p * d + gap).sum(-1)
 
 
 def mixture_entropy(distributions: Sequence[Distribution]) -> Tensor:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import torch
 
-from ingest.measure import TILES
+from ingest.compiled import TILES, Path
 from warehouse.errors import WarehouseError
 
 
@@ -34,12 +34,12 @@ def choose_device(name: str) -> str:
     return name
 
 
-def describe_environment(device: str, attention: str) -> dict[str, str | int]:
-    """The description that is kept with every evaluation and pair."""
+def describe_environment(device: str, attention: str, kernels: Path = "eager") -> dict[str, str | int]:
+    """The description that is kept with every evaluation and pair. kernels: which way tiles are reduced."""
     on_gpu = device.startswith("cuda")
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine(),
-        "kernels": "cuda" if on_gpu else "cpu",
+        "kernels": kernels,
         "attention": attention,
         "tile": TILES["cuda" if on_gpu else "cpu"],
         "threads": torch.get_num_threads(),

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: Rows turned to float64 at a time.
-_ROWS = 8192
+from ingest.logits import Rows, pieces_of
 
 
 def head_singular_values(head: Tensor) -> NDArray[np.float32]:
@@ -20,7 +19,7 @@ def head_singular_values(head: Tensor) -> NDArray[np.float32]:
     Roots of the eigenvalues of the d x d Gram matrix in float64: values below 1e-8 of the largest are rounding.
     """
     gram = torch.zeros(head.shape[1], head.shape[1], dtype=torch.float64, device=head.device)
-    for rows in torch.split(head, _ROWS):
+    for _, rows in pieces_of(head):
         gram.addmm_(rows.double().T, rows.double())
     eigenvalues: Tensor = torch.linalg.eigvalsh(gram)
     # Rounding may leave the eigenvalue of a lost rank slightly negative.
@@ -28,7 +27,7 @@ def head_singular_values(head: Tensor) -> NDArray[np.float32]:
     return values
 
 
-def anisotropy(hidden: Tensor) -> float | None:
+def anisotropy(hidden: Rows) -> float | None:
     """Mean cosine between the hidden states of different tokens: [n, d] -> -1/(n-1)..1 (docs/methods.md §1).
 
     (|sum of unit vectors|^2 - n) / (n^2 - n) in float64; None below two tokens.
@@ -36,7 +35,8 @@ def anisotropy(hidden: Tensor) -> float | None:
     n = len(hidden)
     if n < 2:
         return None
-    total = torch.zeros(hidden.shape[1], dtype=torch.float64, device=hidden.device)
-    for rows in torch.split(hidden, _ROWS):
-        total += torch.nn.functional.normalize(rows.double(), dim=-1).sum(0)
+    units = (torch.nn.functional.normalize(rows.double(), dim=-1).sum(0) for _, rows in pieces_of(hidden))
+    total = next(units)
+    for unit in units:
+        total += unit
     return (float(total @ total) - n) / (n * n - n)

@@ -5,11 +5,11 @@ Tensors in, arrays out: files, tokenizers, transformers and the database are unk
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Lock
 from typing import Any, Literal
 
@@ -18,28 +18,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ingest.divergence import Distribution, kl_between, kl_divergence, mixture_entropy
-from ingest.scores import SCORE_NAMES, TokenScores, VocabularyClasses, score_tokens
+from ingest.compiled import TILES as TILES
+from ingest.compiled import Path, choose_path, compiled_kernels
+from ingest.logits import NonFiniteLogits as NonFiniteLogits
+from ingest.logits import Readout as Readout
+from ingest.reduction import CompiledReduction, EagerReduction, Pair, Reduction, Wanted, slices
+from ingest.scores import SCORE_NAMES, TokenScores, TopEntries, VocabularyClasses
 from warehouse.errors import WarehouseError
 
 VocabularyPolicy = Literal["tokenizer", "model"]
-Pair = tuple[int, int]
 
-#: Tokens per tile by device class. Another tile changes the last bits, so it is part of an evaluation's environment.
-TILES = {"cpu": 64, "cuda": 512}
-#: Elements of a [rows, V] array on a CPU: temporaries of this size stay in cache and in the allocator.
-_CPU_BLOCK = 2**17
-
-
-class NonFiniteLogits(WarehouseError):
-    """A checkpoint gives a logit that is NaN or infinite."""
-
-    def __init__(self, readout: int | None, token: int | None) -> None:
-        """readout: its index, None when it was checked alone; token: the first bad target, 0-based, None if unknown."""
-        self.readout, self.token = readout, token
-        which = "The checkpoint" if readout is None else f"Readout {readout}"
-        where = "" if token is None else f" at token {token} of the corpus"
-        super().__init__(f"{which} gives NaN or infinite logits{where}: its weights are damaged, leave it out.")
+#: Bytes that the tiles of all threads may take together; with many readouts fewer threads work.
+_ROOM = 2**31
 
 
 class IncompatibleVocabulary(WarehouseError):
@@ -47,71 +37,18 @@ class IncompatibleVocabulary(WarehouseError):
 
 
 @dataclass(frozen=True)
-class Readout:
-    """All that one checkpoint's distributions depend on: final hidden states and output head.
-
-    hidden: [T, d] float32, row t predicts target t. head: [W, d] float32, W the width of the model. bias: [W] float32.
-    Logits are (hidden @ head.T + bias) * scale, then softcap * tanh(. / softcap) where the architecture has one.
-    """
-
-    hidden: Tensor
-    head: Tensor
-    bias: Tensor | None = None
-    scale: float = 1.0
-    softcap: float | None = None
-
-    @property
-    def width(self) -> int:
-        """W, the number of logits per token."""
-        return self.head.shape[0]
-
-    def logits(self, rows: slice = slice(None)) -> Tensor:
-        """Logits of the targets in `rows`, [len(rows), W] float32."""
-        logits = torch.nn.functional.linear(self.hidden[rows], self.head, self.bias)
-        if self.scale != 1.0:
-            logits *= self.scale
-        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
-
-    def check_finite(self) -> None:
-        """Raise NonFiniteLogits if a logit could be NaN or infinite, without computing any.
-
-        By Cauchy-Schwarz a logit is at most |h| |w| + |b| in size, so finite norms with a finite product are enough.
-        Sums over the vocabulary of how far logits lie apart must stay finite too.
-        """
-        norms = self.hidden.norm(dim=-1)
-        if not norms.isfinite().all():
-            raise NonFiniteLogits(None, int(norms.isfinite().logical_not().nonzero()[0, 0]))
-        bound = norms.max().double() * self.head.norm(dim=-1).max().double() * abs(self.scale)
-        if self.bias is not None:
-            bound = bound + self.bias.abs().max()
-        if not 2 * self.width * bound < torch.finfo(torch.float32).max:
-            raise NonFiniteLogits(None, None)
-
-
-@dataclass(frozen=True)
 class Measurement:
     """What one pass over the tiles gives. Readouts are named by their index; every array is [T].
 
     kl: by ordered pair (p, q). mixture_entropy: by group of readouts. reference_kl: KL(p || reference), by readout and
-    name of the reference. All float32, in nats.
+    name of the reference. All float32, in nats. top: most probable entries of each scored readout, where wanted.
     """
 
     scores: dict[int, TokenScores]
     kl: dict[Pair, NDArray[np.float32]]
     mixture_entropy: dict[tuple[int, ...], NDArray[np.float32]]
     reference_kl: dict[tuple[int, str], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    scores: frozenset[int]
-    pairs: tuple[Pair, ...]
-    mixtures: tuple[tuple[int, ...], ...]
-    references: Mapping[str, Tensor]
-
-    @property
-    def readouts(self) -> list[int]:
-        return sorted(self.scores.union(*self.pairs, *self.mixtures))
+    top: dict[int, TopEntries] = field(default_factory=dict)
 
 
 def measure(
@@ -124,44 +61,72 @@ def measure(
     pairs: Sequence[Pair] = (),
     mixtures: Sequence[Sequence[int]] = (),
     references: Mapping[str, Tensor] | None = None,
+    top_k: int = 0,
     tile: int | None = None,
+    compiled: bool = True,
+    path: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Measurement:
     """Score targets and compare readouts in one pass over tiles of `tile` tokens.
 
     targets: [T] int64 on the readouts' device. scores, pairs, mixtures: what to compute, by index into `readouts`.
     references: log-probabilities by name, each [V] float32 over the policy's vocabulary; KL to each is computed for
-    every readout in `scores`. progress is called after each tile with the number of tokens done in it.
-    Raises NonFiniteLogits naming the readout and its first bad token; IncompatibleVocabulary when widths do not agree.
+    every readout in `scores`, and its `top_k` most probable entries are listed. compiled: allow compiled loops where
+    `choose_path` finds that they pay; path: take this one. progress is called after each tile with the number of tokens
+    done in it. Raises NonFiniteLogits naming the readout and its first bad token; IncompatibleVocabulary when widths do
+    not agree.
     """
-    references = {name: log_q.to(targets.device) for name, log_q in (references or {}).items()}
-    wanted = _Wanted(frozenset(scores), tuple(pairs), tuple(map(tuple, mixtures)), references)
+    groups = tuple(map(tuple, mixtures))
+    wanted = Wanted(frozenset(scores), tuple(pairs), groups, references or {}, classes, classes.length, top_k)
     width = scored_width([readouts[i] for i in wanted.readouts], classes.length, policy)
-    _check(wanted, readouts, targets, width)
-    columns = _Columns(len(targets), targets.device)
-    classes = classes.to(targets.device)
-
-    def measure_tile(rows: slice) -> int:
-        with torch.inference_mode():  # holds for one thread
-            logits = {i: readouts[i].logits(rows) for i in wanted.readouts}
-            for part in _slices(rows.stop - rows.start, _block_rows(targets.device, width)):
-                block = slice(rows.start + part.start, rows.start + part.stop)
-                _measure_block({i: x[part] for i, x in logits.items()}, targets, block, width, classes, wanted, columns)
-        return int(rows.stop - rows.start)
-
-    tiles = _slices(len(targets), tile or TILES.get(targets.device.type, TILES["cuda"]))
-    with exact_float32(), _workers(targets.device) as run:
-        for done in run(measure_tile, tiles):
+    wanted = replace(wanted, width=width).to(targets.device)
+    _check(wanted, readouts, targets)
+    device, size = targets.device, tile or TILES.get(targets.device.type, TILES["cuda"])
+    way = path or choose_path(device.type, len(targets), width, allowed=compiled)
+    columns = _Columns(len(targets), device)
+    with exact_float32(), _workers(device, wanted.room(size)) as run:
+        work = partial(_measure_tile, _reduction(way, wanted, size), wanted, readouts, targets, columns)
+        for done in run(work, slices(len(targets), size)):
             if progress:
                 progress(done)
     return _collect(columns, wanted)
 
 
+def _reduction(path: Path, wanted: Wanted, tile: int) -> Reduction:
+    if path == "eager":
+        return EagerReduction(wanted)
+    return CompiledReduction(wanted, compiled_kernels(tile, wanted.width))
+
+
+def _measure_tile(
+    reduction: Reduction, wanted: Wanted, readouts: Sequence[Readout], targets: Tensor, columns: _Columns, rows: slice
+) -> int:
+    here = {i: readouts[i] for i in wanted.readouts}
+    states = {i: _filled(readout.hidden[rows], reduction.tile) for i, readout in here.items()}
+    with torch.inference_mode():  # holds for one thread
+        for key, values in reduction.columns(here, states, _filled(targets[rows], reduction.tile)):
+            found = values[: rows.stop - rows.start]
+            if key[0] != "finite":
+                columns.put(key, rows, found)
+            elif not found.all():
+                raise NonFiniteLogits(int(key[1]), rows.start + int(found.logical_not().nonzero()[0, 0]))
+    return int(rows.stop - rows.start)
+
+
+def _filled(rows: Tensor, size: int | None) -> Tensor:
+    """Rows with the last one repeated until there are `size`."""
+    missing = 0 if size is None else size - len(rows)
+    return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])]) if missing else rows
+
+
 @contextmanager
-def _workers(device: torch.device) -> Iterator[Callable[[Callable[[slice], int], Iterable[slice]], Iterator[int]]]:
+def _workers(
+    device: torch.device, room: int
+) -> Iterator[Callable[[Callable[[slice], int], Iterable[slice]], Iterator[int]]]:
     """How tiles are run: on a CPU side by side, each by one thread; on a GPU one after another.
 
-    Threads that share a tile would wait for each other after every operation, and on a busy machine wait long.
+    room: bytes that a tile takes. Threads that share a tile would wait for each other after every operation, and on a
+    busy machine wait long; nor may another number of threads change a bit.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1:
@@ -169,7 +134,9 @@ def _workers(device: torch.device) -> Iterator[Callable[[Callable[[slice], int],
         return
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(
+            min(threads, max(1, _ROOM // room)), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
             try:
                 yield pool.map
             finally:
@@ -197,7 +164,8 @@ def scored_width(readouts: Sequence[Readout], length: int, policy: VocabularyPol
     return widths.pop()
 
 
-def _check(wanted: _Wanted, readouts: Sequence[Readout], targets: Tensor, width: int) -> None:
+def _check(wanted: Wanted, readouts: Sequence[Readout], targets: Tensor) -> None:
+    width = wanted.width
     for i in wanted.readouts:
         if len(readouts[i].hidden) != len(targets):
             raise ValueError(f"readout {i} has {len(readouts[i].hidden)} rows for {len(targets)} targets")
@@ -214,45 +182,20 @@ def _check(wanted: _Wanted, readouts: Sequence[Readout], targets: Tensor, width:
             raise IncompatibleVocabulary(f"Reference {name!r} gives some ids no probability; smooth its counts.")
 
 
-def _measure_block(
-    logits: Mapping[int, Tensor],
-    targets: Tensor,
-    rows: slice,
-    width: int,
-    classes: VocabularyClasses,
-    wanted: _Wanted,
-    columns: _Columns,
-) -> None:
-    distributions = {i: Distribution.of(x[:, :width]) for i, x in logits.items()}
-    for i, distribution in distributions.items():
-        if not distribution.finite.all():
-            raise NonFiniteLogits(i, rows.start + int(distribution.finite.logical_not().nonzero()[0, 0]))
-    for i in wanted.scores:
-        for name, values in score_tokens(logits[i], distributions[i], targets[rows], classes).items():
-            columns.put(("score", i, name), rows, values)
-        for name, log_q in wanted.references.items():
-            columns.put(("reference", i, name), rows, kl_divergence(distributions[i].log_p, log_q))
-    for p, q in wanted.pairs:
-        columns.put(("kl", p, q), rows, kl_between(distributions[p], distributions[q]))
-    for group in wanted.mixtures:
-        columns.put(("mixture", group), rows, mixture_entropy([distributions[i] for i in group]))
-
-
-def _collect(columns: _Columns, wanted: _Wanted) -> Measurement:
+def _collect(columns: _Columns, wanted: Wanted) -> Measurement:
+    get = columns.get
+    scored = sorted(wanted.scores)
     return Measurement(
-        scores={
-            i: TokenScores(**{name: columns.get(("score", i, name)) for name in SCORE_NAMES}) for i in wanted.scores
-        },
-        kl={pair: columns.get(("kl", *pair)) for pair in wanted.pairs},
-        mixture_entropy={group: columns.get(("mixture", group)) for group in wanted.mixtures},
-        reference_kl={
-            (i, name): columns.get(("reference", i, name)) for i in wanted.scores for name in wanted.references
-        },
+        scores={i: TokenScores(**{name: get(("score", i, name)) for name in SCORE_NAMES}) for i in scored},
+        kl={pair: get(("kl", *pair)) for pair in wanted.pairs},
+        mixture_entropy={group: get(("mixture", group)) for group in wanted.mixtures},
+        reference_kl={(i, name): get(("reference", i, name)) for i in scored for name in wanted.references},
+        top={i: TopEntries(get(("top_ids", i)), get(("top_log_probabilities", i))) for i in scored if wanted.top_k},
     )
 
 
 class _Columns:
-    """Named [T] arrays that fill up tile by tile on the device and leave it once."""
+    """Named [T] or [T, k] arrays that fill up tile by tile on the device and leave it once."""
 
     def __init__(self, length: int, device: torch.device) -> None:
         self._length, self._device = length, device
@@ -262,20 +205,13 @@ class _Columns:
     def put(self, key: Hashable, rows: slice, values: Tensor) -> None:
         with self._lock:
             if key not in self._columns:
-                self._columns[key] = torch.empty(self._length, dtype=values.dtype, device=self._device)
+                self._columns[key] = torch.empty(
+                    (self._length, *values.shape[1:]), dtype=values.dtype, device=self._device
+                )
         self._columns[key][rows] = values
 
     def get(self, key: Hashable) -> Any:
         return self._columns[key].cpu().numpy() if key in self._columns else None
-
-
-def _slices(length: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, length)) for start in range(0, length, size))
-
-
-def _block_rows(device: torch.device, width: int) -> int:
-    # A GPU wants few large kernels: there the tile itself is the block.
-    return max(1, _CPU_BLOCK // width) if device.type == "cpu" else sys.maxsize
 
 
 @contextmanager

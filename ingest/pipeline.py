@@ -6,18 +6,26 @@ Everything may be repeated: what the ledger has is not computed again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
 from ingest.architecture import VocabularyTooSmall
-from ingest.block import BlockRun, Outcome, Tools
-from ingest.checkpoints import Attention, CheckpointLocation, CheckpointReader, find_checkpoints
+from ingest.block import CohortRun
+from ingest.checkpoints import Attention, CheckpointReader
+from ingest.cohort import Block, Cohort, Inputs, plan_cohort
+from ingest.compiled import choose_path
 from ingest.environment import choose_device, describe_environment
-from ingest.plan import Block, Grid, plan_block, survey
+from ingest.estimate import BYTES_PER_VALUE
+from ingest.options import RunOptions
+from ingest.plan import Grid, cohorts, survey
+from ingest.prefetch import Prefetch
 from ingest.progress import TerminalMeter
+from ingest.readings import Outcome, Tools
 from ingest.setting import (
     DifferentTokenizers,
     Setting,
@@ -26,22 +34,20 @@ from ingest.setting import (
     save_setting,
     wanted_layers,
 )
+from ingest.shelf import Shelf, default_memory
+from ingest.source import Source, open_source
 from ingest.study import Study
 from ingest.vocabulary import Vocabulary, load_vocabulary
 from ingest.weights import read_json
+from warehouse.claims import claim
 from warehouse.database import Database
 from warehouse.dimensions import save_environment
 from warehouse.errors import WarehouseError
-from warehouse.locks import claim_block
+from warehouse.home import home
+from warehouse.retries import persist
 from warehouse.writer import Writer
 
 ATTENTION: Attention = "sdpa"
-#: Stored bytes of one value, its share of keys, pages and indexes included.
-BYTES_PER_VALUE = 6
-
-
-class NoRoot(WarehouseError):
-    """The study does not say where its checkpoints are."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +55,9 @@ class Plan:
     """A study with everything found that it needs, before anything is written."""
 
     study: Study
+    source: Source = field(repr=False)
     grids: list[Grid]
     vocabulary: Vocabulary = field(repr=False)
-
-    @property
-    def family(self) -> str:
-        """The family of its models: the study's word for it, or else the name of the root folder."""
-        assert self.study.root is not None
-        return self.study.family or self.study.root.resolve().name
 
     @property
     def n_checkpoints(self) -> int:
@@ -74,35 +75,32 @@ class Report:
     seconds: float
 
 
-def prepare(study: Study) -> Plan:
+def prepare(study: Study, options: RunOptions | None = None) -> Plan:
     """Find the study's checkpoints and their tokenizer.
 
     Raises NoRoot, MissingRevision for what does not exist, DifferentTokenizers where models disagree, and
     VocabularyTooSmall where all checkpoints of a model lack ids of the tokenizer.
     """
-    if study.root is None:
-        raise NoRoot(f"Study {study.name} names no folder of checkpoints: set root in it, or pass --root FOLDER.")
+    options = options or RunOptions()
     wanted_layers(study)
-    grids = survey(study, find_checkpoints(study.root))
-    vocabulary = _common_vocabulary(grids)
+    source = open_source(study, evict=options.evict, allow_pickle=options.allow_pickle)
+    grids = survey(study, source.locate())
+    vocabulary = _common_vocabulary(source, grids)
     for grid in grids:
         _require_width(grid, vocabulary.length)
-    return Plan(study, grids, vocabulary)
+    return Plan(study, source, grids, vocabulary)
 
 
-def _common_vocabulary(grids: Sequence[Grid]) -> Vocabulary:
-    first: tuple[CheckpointLocation, Vocabulary] | None = None
+def _common_vocabulary(source: Source, grids: Sequence[Grid]) -> Vocabulary:
+    first: tuple[Grid, Vocabulary] | None = None
     for grid in grids:
-        ordered = [grid.locations[cell] for cell in sorted(grid.locations)]
-        # A checkpoint may be damaged, or left without the tokenizer that its neighbours have.
-        location = next((each for each in ordered if (each.path / "tokenizer.json").is_file()), ordered[0])
-        vocabulary = load_vocabulary(location.path)
+        vocabulary = load_vocabulary(source.tokenizer([grid.locations[cell] for cell in grid.cells() if cell in grid.locations]))
         if first is not None and first[1].sha256 != vocabulary.sha256:
             raise DifferentTokenizers(
                 f"The tokenizers of {first[0].model} and {grid.model} differ (sha256 {first[1].sha256[:12]} and "
                 f"{vocabulary.sha256[:12]}), so their tokens cannot be compared: ingest them as two studies."
             )
-        first = first or (location, vocabulary)
+        first = first or (grid, vocabulary)
     assert first is not None
     return first[1]
 
@@ -111,6 +109,8 @@ def _require_width(grid: Grid, tokenizer_length: int) -> None:
     """Raise VocabularyTooSmall unless the config of some checkpoint may have as many ids as the tokenizer."""
     widths = []
     for location in grid.locations.values():
+        if location.path is None:
+            return  # it is looked at when it has been downloaded
         try:
             width = read_json(location.path / "config.json").get("vocab_size")
         except WarehouseError:
@@ -128,76 +128,123 @@ def _require_width(grid: Grid, tokenizer_length: int) -> None:
 def ingest(
     database: Database,
     study: Study,
+    options: RunOptions | None = None,
     *,
-    device: str = "auto",
-    reserve: int = 1_000_000_000,
     meter: Callable[[int, int], TerminalMeter] = TerminalMeter,
 ) -> Report:
     """Measure whatever a study wants and the warehouse lacks.
 
-    device: cpu, cuda or auto. reserve: bytes that must stay free on the embedded server's disk. meter: made with the
-    tokens and the checkpoints to read. Raises what reading its inputs raises, and NoRoom; a checkpoint that fails alone
-    is in the report.
+    meter: made with the tokens and the checkpoints to read. Raises what reading its inputs raises, and NoRoom; a
+    checkpoint that fails alone is in the report.
     """
     started = time.monotonic()
-    plan = prepare(study)
+    options = options or RunOptions()
+    plan = prepare(study, options)
     corpus = read_corpus(study, plan.vocabulary)
     references = read_references(study, plan.vocabulary)
-    chosen = choose_device(device)
+    device = choose_device(options.device)
     engine = database.engine()
-    writer = Writer(database, engine, reserve)
-    environment = describe_environment(chosen, ATTENTION)
+    writer = Writer(database, engine, options.reserve)
+    path = choose_path(device, corpus.n_tokens, plan.vocabulary.length, allowed=options.compiled)
+    environment = describe_environment(device, ATTENTION, path)
 
     def save(connection: Connection) -> tuple[Setting, int]:
         setting = save_setting(connection, study, plan.grids[0].model, plan.vocabulary, corpus, references)
         return setting, save_environment(connection, environment)
 
     setting, environment_id = writer.commit(save)
-    blocks = [writer.commit(partial(_plan_block, plan=plan, setting=setting, grid=grid)) for grid in plan.grids]
-    total = sum(len(block.to_read()) for block in blocks)
-    writer.require_room(_bytes_to_write(blocks, corpus.n_tokens))
+    inputs = _inputs(plan, setting)
+    planned = [
+        writer.commit(partial(plan_cohort, study=study, grids=grids, inputs=inputs))
+        for grids in cohorts(study.kinds, plan.grids)
+    ]
+    total = sum(len(cohort.to_read()) for cohort in planned)
+    writer.require_room(_bytes_to_write(planned, corpus.n_tokens))
     outcome = Outcome()
-    with meter(total * corpus.n_tokens, total) as shown:
+    with ExitStack() as stack:
+        shown = stack.enter_context(meter(total * corpus.n_tokens, total))
+        prefetch = Prefetch(plan.source.fetch, done=plan.source.done, allow_pickle=options.allow_pickle, device=device)
         tools = Tools(
-            writer.commit, CheckpointReader(chosen, ATTENTION, study.protocol.dtype), shown, chosen, environment_id
+            writer.commit,
+            CheckpointReader(device, ATTENTION, study.protocol.dtype),
+            stack.enter_context(prefetch),
+            stack.enter_context(_shelf(device, options)),
+            shown,
+            outcome,
+            device,
+            environment_id,
+            path,
         )
-        for grid in plan.grids:
-            outcome.add(_run_block(database, plan, setting, grid, tools))
+        for cohort, blocks in _dealt(planned, options):
+            _run_cohort(database, CohortRun(study, setting, cohort, tools), blocks, _name(setting, cohort), tools)
     if outcome.evaluations or outcome.pairs:
-        _analyze(engine)
+        persist(database, partial(_analyze, engine))
     return Report(outcome, plan.n_checkpoints, corpus.n_tokens, time.monotonic() - started)
 
 
-def _plan_block(connection: Connection, plan: Plan, setting: Setting, grid: Grid) -> Block:
-    return plan_block(
-        connection,
-        plan.study,
-        grid,
-        family=plan.family,
-        tokenizer_id=setting.tokenizer_id,
-        corpus_id=setting.corpus_id,
-        protocol_id=setting.protocol_id,
-        reference_ids=list(setting.references),
+def _inputs(plan: Plan, setting: Setting) -> Inputs:
+    return Inputs(
+        plan.source, setting.tokenizer_id, setting.corpus_id, setting.protocol_id, frozenset(setting.references)
     )
 
 
-def _run_block(database: Database, plan: Plan, setting: Setting, grid: Grid, tools: Tools) -> Outcome:
-    """Claim a model, so that another ingestion of it waits, and do what is still to do."""
-    name = f"{setting.corpus_id}/{setting.protocol_id}/{plan.family}/{grid.model}"
-    # Closing the connection gives the claim back. If the server is lost meanwhile so is the claim, and two ingestions
-    # may do the same work; each still writes only what is not there.
-    with database.connect(autocommit=True) as holder:
-        if not claim_block(holder, name, wait=False):
-            tools.meter.note(f"{grid.model} is being ingested by another process: waiting for it.")
-            claim_block(holder, name, wait=True)
-        block = tools.commit(partial(_plan_block, plan=plan, setting=setting, grid=grid))
-        return BlockRun(plan.study, setting, block, tools).run()
+def _shelf(device: str, options: RunOptions) -> Shelf:
+    memory = default_memory(device) if options.memory is None else options.memory
+    return Shelf(memory, kept_readouts(), keeping=options.keep_readouts, device=device)
 
 
-def _bytes_to_write(blocks: Sequence[Block], n_tokens: int) -> int:
-    scores = sum(len(block.to_score()) * (9 + len(block.reference_ids)) for block in blocks)
-    pairs = sum(len(block.missing_pairs) + len(block.contrasts) for block in blocks)
-    return (scores + pairs) * n_tokens * BYTES_PER_VALUE
+def kept_readouts() -> Path:
+    """Where readouts are kept for later runs."""
+    return home() / "readouts"
+
+
+# --- sharing the work ---------------------------------------------------------------------------------------------
+
+
+def _dealt(planned: Sequence[Cohort], options: RunOptions) -> Iterator[tuple[Cohort, list[Block]]]:
+    """Each cohort with those of its blocks that are this rank's."""
+    number = 0
+    for cohort in planned:
+        blocks = cohort.blocks()
+        yield cohort, [b for n, b in enumerate(blocks, number) if n % options.world_size == options.rank]
+        number += len(blocks)
+
+
+def _run_cohort(database: Database, run: CohortRun, blocks: Sequence[Block], name: str, tools: Tools) -> None:
+    """Do the blocks that nobody else does, then wait for the others, in case whoever has them gives up."""
+    for wait in (False, True):
+        blocks = [block for block in blocks if not _run_block(database, run, block, name, tools, wait=wait)]
+    if run.is_across():
+        with claim(database, f"{name}/across", wait=True):
+            run.across()
+    run.finish()
+
+
+def _run_block(database: Database, run: CohortRun, block: Block, name: str, tools: Tools, *, wait: bool) -> bool:
+    """Do a block; False if another process is at it and wait is not set."""
+    if not run.lacks(block):
+        return True
+    with claim(database, f"{name}/{block.key}", wait=wait) as claimed:
+        if not claimed:
+            tools.meter.note(f"{block} is being ingested by another process: it comes last.")
+            return False
+        run.run(block)
+        return True
+
+
+def _name(setting: Setting, cohort: Cohort) -> str:
+    models = ",".join(cohort.grids)
+    return f"{setting.corpus_id}/{setting.protocol_id}/{cohort.inputs.source.family}/{models}"
+
+
+def _bytes_to_write(planned: Sequence[Cohort], n_tokens: int) -> int:
+    values = sum(
+        len(cohort.to_score()) * (9 + len(cohort.inputs.reference_ids) + 2 * cohort.top_k)
+        + len(cohort.missing - cohort.bare)
+        + sum(contrast.kind != "cross" for contrast in cohort.contrasts.values())
+        for cohort in planned
+    )
+    return values * n_tokens * BYTES_PER_VALUE
 
 
 def _analyze(engine: Engine) -> None:

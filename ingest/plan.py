@@ -1,251 +1,244 @@
-"""The plan of a study: which checkpoints and pairs are wanted, and which of them the ledger lacks.
+"""What a study wants: which checkpoints, and which ordered pairs of them.
 
-Knows the study and the ledger; reads no model.
+Arithmetic on names and steps; the ledger and the models are unknown here.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, permutations
+from functools import cached_property
+from itertools import groupby, pairwise, permutations
+from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from ingest.locations import CheckpointLocation, MissingRevision, nearest
+from ingest.study import CustomSpec, Study
 
-from ingest.architecture import ArchitectureFacts
-from ingest.checkpoints import CheckpointLocation
-from ingest.study import Study
-from warehouse import schema
-from warehouse.dimensions import ConflictingInputs, find_or_make
-from warehouse.errors import WarehouseError
-from warehouse.ledger import (
-    ComparisonKey,
-    Entry,
-    declare_comparisons,
-    declare_evaluations,
-    known_pairs,
-    measured_weights,
-)
+#: Kinds that hold models against each other, so that their checkpoints are visited together.
+ACROSS_MODELS = ("size", "matched", "cross", "custom")
 
-#: One checkpoint of a model: (seed, step).
-Cell = tuple[int, int]
+
+class Cell(NamedTuple):
+    """One checkpoint of a study."""
+
+    model: str
+    seed: int
+    step: int
+
+    def __str__(self) -> str:
+        return f"{self.model} seed {self.seed} step {self.step}"
+
+
 Pair = tuple[Cell, Cell]
-
-
-class MissingRevision(WarehouseError):
-    """The study names a model, seed or step that does not exist."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The checkpoints of one model that a study wants. locations: by (seed, step); a wanted one may be missing."""
+    """The checkpoints of one model that a study wants. locations: of those that exist; a wanted one may be missing."""
 
     model: str
     seeds: tuple[int, ...]
     steps: tuple[int, ...]
     locations: Mapping[Cell, CheckpointLocation]
 
+    @property
+    def last(self) -> int:
+        """The last step of the study's list."""
+        return self.steps[-1]
+
+    @cached_property
+    def place(self) -> dict[int, int]:
+        """Position of each step in the list."""
+        return {step: number for number, step in enumerate(self.steps)}
+
     def cells(self) -> Iterator[Cell]:
-        """Every (seed, step), in order."""
-        return ((seed, step) for step in self.steps for seed in self.seeds)
+        """Every cell, in order of steps."""
+        return (Cell(self.model, seed, step) for step in self.steps for seed in self.seeds)
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """What one comparison compares: the ordered pairs of cells of a kind at a step."""
+    """What one comparison compares: ordered pairs of cells, p of (model, step), q of (model_q, step_q)."""
 
     kind: str
+    model: str
     step: int
+    model_q: str
     step_q: int
     pairs: tuple[Pair, ...]
 
 
-@dataclass(frozen=True)
-class Block:
-    """The work on one model: its checkpoints, what the ledger has of them, and its comparisons by id.
-
-    weights: SHA-256 of the weights of cells that were measured before, on whatever corpus. facts: the sizes that the
-    model's checkpoints had so far, None before the first.
-    """
-
-    grid: Grid
-    model_id: int
-    checkpoint_ids: Mapping[Cell, int]
-    weights: Mapping[Cell, str]
-    entries: Mapping[Cell, Entry]
-    contrasts: Mapping[int, Contrast]
-    missing_pairs: frozenset[Pair]
-    reference_ids: frozenset[int]
-    facts: ArchitectureFacts | None
-
-    def absent(self) -> set[Cell]:
-        """Cells without a checkpoint."""
-        return {cell for cell in self.grid.cells() if cell not in self.grid.locations}
-
-    def to_score(self) -> set[Cell]:
-        """Cells whose scores, or whose KL to a reference, the warehouse lacks."""
-        return {
-            cell for cell, entry in self.entries.items() if not entry.complete or self.reference_ids - entry.references
-        }
-
-    def partners(self, pairs: Iterable[Pair]) -> set[Cell]:
-        """Cells that must be read for these pairs: their two sides, and for two seeds all seeds at that step.
-
-        All seeds, because the entropy of the seeds' mean prediction needs every one of them.
-        """
-        pairs = list(pairs)
-        steps = {p[1] for p, q in pairs if p[1] == q[1]}
-        mixed = {cell for cell in self.grid.cells() if cell[1] in steps}
-        return {cell for pair in pairs for cell in pair} | mixed - self.absent()
-
-    def to_read(self) -> set[Cell]:
-        """Cells that must be read, as far as that is known without reading."""
-        absent = self.absent()
-        readable = [pair for pair in self.missing_pairs if absent.isdisjoint(pair)]
-        return (self.to_score() | self.partners(readable)) - absent
+# --- which checkpoints --------------------------------------------------------------------------------------------
 
 
 def survey(study: Study, found: Sequence[CheckpointLocation]) -> list[Grid]:
-    """What the study wants of the checkpoints that were found, one grid a model.
+    """What the study wants of the checkpoints that were found, one grid a model, small models first.
 
     Raises MissingRevision for a model, seed or step that no checkpoint has.
     """
-    _refuse_unknown("model {}", study.models, {location.model for location in found}, study)
-    return [
-        _grid(study, model, found)
-        for model in sorted({location.model for location in found}, key=_natural)
-        if model in study.models or not study.models
-    ]
+    by_model: dict[str, list[CheckpointLocation]] = {}
+    for location in found:
+        by_model.setdefault(location.model, []).append(location)
+    _refuse_unknown("model {}", study.models, by_model.keys(), study, found)
+    wanted = [model for model in by_model if model in study.models or not study.models]
+    return [_grid(study, model, by_model[model]) for model in sorted(wanted, key=natural)]
 
 
 def _grid(study: Study, model: str, found: Sequence[CheckpointLocation]) -> Grid:
-    locations = {(location.seed, location.step): location for location in found if location.model == model}
-    seeds, steps = {seed for seed, _ in locations}, {step for _, step in locations}
-    _refuse_unknown(f"seed {{}} of {model}", study.seeds, seeds, study)
-    _refuse_unknown(f"step {{}} of {model}", study.steps, steps, study)
+    locations = {Cell(model, location.seed, location.step): location for location in found}
+    seeds, steps = {cell.seed for cell in locations}, {cell.step for cell in locations}
+    _refuse_unknown(f"seed {{}} of {model}", study.seeds, seeds, study, found)
+    _refuse_unknown(f"step {{}} of {model}", study.steps, steps, study, found)
     return Grid(model, study.seeds or tuple(sorted(seeds)), study.steps or tuple(sorted(steps)), locations)
 
 
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
 
-def _natural(name: str) -> tuple[float, str]:
+def natural(name: str) -> tuple[float, str]:
     """Order of model names: by the first size in them, so that 9m comes before 14m, and 410m before 1.4b."""
     number = r"(\d+(?:\.\d+)?)"
     size = re.search(number + r"([kmbt])(?![a-z])", name.lower()) or re.search(number + "()", name)
     return (float(size[1]) * _UNITS[size[2]] if size else 0.0, name)
 
 
-def _refuse_unknown(what: str, wanted: Collection[object], known: Collection[object], study: Study) -> None:
+def _refuse_unknown(
+    what: str,
+    wanted: Collection[object],
+    known: Collection[object],
+    study: Study,
+    found: Sequence[CheckpointLocation],
+) -> None:
     for value in wanted:
         if value not in known:
+            local = bool(found) and found[0].path is not None
+            where = f"below {study.root}" if local else f"in suite {study.suite}"
+            mend = ", or add its checkpoints" if local else ""
             raise MissingRevision(
-                f"Study {study.name} names {what.format(value)}, which is not below {study.root}; "
-                f"{_nearest(value, known)}. Drop it from the study, or add its checkpoints."
+                f"Study {study.name} names {what.format(value)}, which is not {where}; "
+                f"{nearest(value, known)}. Drop it from the study{mend}."
             )
 
 
-def _nearest(value: object, known: Collection[object]) -> str:
-    if isinstance(value, int):
-        near: list[object] = sorted(known, key=lambda other: abs(int(str(other)) - value))[:3]
-    else:
-        near = [*difflib.get_close_matches(str(value), [str(other) for other in known])] or sorted(known, key=str)[:5]
-    return f"nearest are {', '.join(str(other) for other in near)}"
+# --- which pairs (docs/methods.md §2) -----------------------------------------------------------------------------
 
 
-def contrasts(kinds: Collection[str], seeds: Sequence[int], steps: Sequence[int]) -> Iterator[Contrast]:
-    """The comparisons of each kind over these seeds and this step list, with their ordered pairs (p, q)."""
-    last = steps[-1]
-    for step in steps:
-        if "seed" in kinds and len(seeds) > 1:
-            yield Contrast("seed", step, step, tuple(((p, step), (q, step)) for p, q in permutations(seeds, 2)))
-    spans = {"step": list(pairwise(steps)), "final": [(step, last) for step in steps if step != last]}
+def contrasts(kinds: Collection[str], grids: Sequence[Grid], custom: Sequence[CustomSpec] = ()) -> Iterator[Contrast]:
+    """The comparisons of each kind over these grids, with their ordered pairs; `matched` is not known before scoring.
+
+    custom: the comparisons that a study lists, for kind `custom`. Raises MissingRevision for one it does not measure.
+    """
+    return (contrast for contrast in _contrasts(kinds, grids, custom) if contrast.pairs)
+
+
+def _contrasts(kinds: Collection[str], grids: Sequence[Grid], custom: Sequence[CustomSpec]) -> Iterator[Contrast]:
+    for grid in grids:
+        yield from _within(kinds, grid)
+    for one, other in permutations(grids, 2):
+        if "size" in kinds:
+            yield from (_same_seeds("size", one, step, other, step) for step in one.steps if step in other.place)
+        if "cross" in kinds:
+            yield from (_same_seeds("cross", one, s, other, t) for s in one.steps for t in other.steps)
+    if "custom" in kinds:
+        yield from _custom({grid.model: grid for grid in grids}, custom)
+
+
+def _within(kinds: Collection[str], grid: Grid) -> Iterator[Contrast]:
+    """Comparisons of a model with itself."""
+    if "seed" in kinds and len(grid.seeds) > 1:
+        for step in grid.steps:
+            cells = [Cell(grid.model, seed, step) for seed in grid.seeds]
+            yield Contrast("seed", grid.model, step, grid.model, step, tuple(permutations(cells, 2)))
+    spans = {"step": list(pairwise(grid.steps)), "final": [(step, grid.last) for step in grid.steps[:-1]]}
     for kind, pairs in spans.items():
         for earlier, later in pairs:
             if kind in kinds:
-                yield _along(kind, seeds, earlier, later)
+                yield _same_seeds(kind, grid, earlier, grid, later)
             if f"{kind}_reverse" in kinds:
-                yield _along(f"{kind}_reverse", seeds, later, earlier)
+                yield _same_seeds(f"{kind}_reverse", grid, later, grid, earlier)
 
 
-def _along(kind: str, seeds: Sequence[int], step: int, step_q: int) -> Contrast:
-    """Each run held against itself at another step."""
-    return Contrast(kind, step, step_q, tuple(((seed, step), (seed, step_q)) for seed in seeds))
+def _same_seeds(kind: str, one: Grid, step: int, other: Grid, step_q: int) -> Contrast:
+    """Each seed of one model at a step held against the same seed of another, or of itself, at another step."""
+    seeds = [seed for seed in one.seeds if seed in other.seeds]
+    pairs = tuple((Cell(one.model, seed, step), Cell(other.model, seed, step_q)) for seed in seeds)
+    return Contrast(kind, one.model, step, other.model, step_q, pairs)
 
 
-def plan_block(
-    connection: Connection,
-    study: Study,
-    grid: Grid,
-    *,
-    family: str,
-    tokenizer_id: int,
-    corpus_id: int,
-    protocol_id: int,
-    reference_ids: Collection[int],
-) -> Block:
-    """Enter a model's checkpoints, evaluations and comparisons in the ledger, and find what it lacks of them."""
-    model_id = find_or_make(
-        connection, schema.model, {"family": family, "name": grid.model}, objective="causal", tokenizer_id=tokenizer_id
-    )
-    facts = _known_facts(connection, model_id, tokenizer_id)
-    checkpoint_ids = _declare_checkpoints(connection, study, grid, model_id)
-    entries = declare_evaluations(connection, corpus_id, protocol_id, list(checkpoint_ids.values()))
-    by_cell = {cell: entries[key] for cell, key in checkpoint_ids.items()}
-    wanted = {
-        ComparisonKey(contrast.kind, model_id, contrast.step, model_id, contrast.step_q): contrast
-        for contrast in contrasts(study.kinds, grid.seeds, grid.steps)
-    }
-    ids = declare_comparisons(connection, corpus_id, protocol_id, wanted)
-    weights = measured_weights(connection, list(checkpoint_ids.values()))
-    done = known_pairs(connection, [entry.evaluation_id for entry in by_cell.values()])
-    return Block(
-        grid,
-        model_id,
-        checkpoint_ids,
-        {cell: weights[key] for cell, key in checkpoint_ids.items() if key in weights},
-        by_cell,
-        {ids[key]: contrast for key, contrast in wanted.items()},
-        frozenset(
-            (p, q)
-            for contrast in wanted.values()
-            for p, q in contrast.pairs
-            if (by_cell[p].evaluation_id, by_cell[q].evaluation_id) not in done
-        ),
-        frozenset(reference_ids),
-        facts,
-    )
+def _custom(grids: Mapping[str, Grid], listed: Sequence[CustomSpec]) -> Iterator[Contrast]:
+    """What a study lists, the entries of one comparison put together. Raises MissingRevision."""
+
+    def key(spec: CustomSpec) -> tuple[str, int, str, int]:
+        return (spec.model, spec.step, spec.model_q, spec.step_q)
+
+    for (model, step, model_q, step_q), entries in groupby(sorted(listed, key=key), key):
+        one, other = _known(grids, model, step), _known(grids, model_q, step_q)
+        pairs: dict[Pair, None] = {}
+        for entry in entries:
+            seeds = one.seeds if entry.seed is None else (entry.seed,)
+            for seed in seeds:
+                seed_q = seed if entry.seed_q is None else entry.seed_q
+                _require_seed(one, seed)
+                _require_seed(other, seed_q)
+                pairs[Cell(model, seed, step), Cell(model_q, seed_q, step_q)] = None
+        yield Contrast("custom", model, step, model_q, step_q, tuple(pairs))
 
 
-def _known_facts(connection: Connection, model_id: int, tokenizer_id: int) -> ArchitectureFacts | None:
-    """The sizes of a model's checkpoints, once one was read. Raises ConflictingInputs if it has another tokenizer."""
-    model = schema.model.c
-    columns = (
-        *(model.architecture, model.parameters, model.parameters_without_embeddings, model.hidden_size),
-        *(model.layers, model.vocabulary_width, model.context_length),
-    )
-    query = select(model.family, model.name, model.tokenizer_id, *columns).where(model.model_id == model_id)
-    family, name, known_tokenizer, *facts = connection.execute(query).one()
-    if known_tokenizer != tokenizer_id:
-        raise ConflictingInputs(
-            f"Model {name} of family {family} is in the warehouse with another tokenizer: "
-            "restore its tokenizer.json, or ingest it under another family."
+def _known(grids: Mapping[str, Grid], model: str, step: int) -> Grid:
+    if model not in grids or step not in grids[model].place:
+        what = f"model {model}" if model not in grids else f"step {step} of {model}"
+        raise MissingRevision(f"A custom comparison names {what}, which the study does not measure: add it there.")
+    return grids[model]
+
+
+def _require_seed(grid: Grid, seed: int) -> None:
+    if seed not in grid.seeds:
+        raise MissingRevision(
+            f"A custom comparison names seed {seed} of {grid.model}, which the study does not measure: add it there."
         )
-    return None if facts[0] is None else ArchitectureFacts(*facts)
 
 
-def _declare_checkpoints(connection: Connection, study: Study, grid: Grid, model_id: int) -> dict[Cell, int]:
-    runs = {seed: find_or_make(connection, schema.run, {"model_id": model_id, "seed": seed}) for seed in grid.seeds}
-    tokens_per_step = study.tokens_per_step
-    return {
-        (seed, step): find_or_make(
-            connection,
-            schema.checkpoint,
-            {"run_id": runs[seed], "step": step},
-            source=str(study.root),
-            revision=f"step{step}",
-            tokens_seen=None if tokens_per_step is None else step * tokens_per_step,
-        )
-        for seed, step in grid.cells()
-    }
+def matched_contrasts(
+    grids: Sequence[Grid], mean_surprisal: Mapping[tuple[str, int], float]
+) -> Iterator[Contrast]:
+    """Kind `matched`: each model at each step against another one at its step of nearest mean surprisal.
+
+    mean_surprisal: nats, by model and step, over its seeds; steps that have none are left out. Of two steps equally
+    near, the earlier.
+    """
+    for one, other in permutations(grids, 2):
+        candidates = [step for step in other.steps if (other.model, step) in mean_surprisal]
+        for step in one.steps:
+            mine = mean_surprisal.get((one.model, step))
+            if mine is not None and candidates:
+                nearest = min(candidates, key=lambda t: (abs(mean_surprisal[other.model, t] - mine), t))
+                yield _same_seeds("matched", one, step, other, nearest)
+
+
+# --- where a pair is measured -------------------------------------------------------------------------------------
+
+
+def home(pair: Pair, grids: Mapping[str, Grid]) -> Cell | None:
+    """The cell at whose visit a pair is measured: None where steps of no common visit are compared.
+
+    A pair at one step is measured there; a pair with the last step, whose readouts stay, at the other one; a pair of
+    neighbouring steps at the later one.
+    """
+    p, q = pair
+    if p.step == q.step:
+        return min(pair)
+    if p[:2] != q[:2]:
+        return None
+    grid = grids[p.model]
+    earlier, later = sorted(pair)
+    if later.step == grid.last:
+        return earlier
+    return later if grid.place[later.step] - grid.place[earlier.step] == 1 else None
+
+
+def cohorts(kinds: Iterable[str], grids: Sequence[Grid]) -> list[tuple[Grid, ...]]:
+    """Models that are visited together: all, where some kind holds models against each other, else each alone."""
+    if set(kinds).intersection(ACROSS_MODELS):
+        return [tuple(grids)]
+    return [(grid,) for grid in grids]

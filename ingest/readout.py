@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
+from math import ceil
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -23,53 +26,67 @@ from ingest.architecture import (
     quiet_transformers,
     text_config,
 )
-from ingest.measure import Readout, exact_float32
-from ingest.windows import InvalidWindow, Window, windows
+from ingest.logits import Readout
+from ingest.measure import exact_float32
+from ingest.threads import side_by_side
+from ingest.windows import InvalidWindow, Window
 
 #: Inputs whose logits are compared with the model's own, to prove that the head was understood.
 _PROOF = 16
+#: Inputs of a forward pass by device class, in as many windows as they make: enough to keep the device busy.
+_INPUTS = {"cpu": 4096, "cuda": 16384}
+#: Fewer inputs than four were found to be multiplied by another method, with other last bits; this is on the safe side.
+_FEWEST_INPUTS = 16
 
 
 @torch.inference_mode()
 def read(
     model: torch.nn.Module,
     ids: NDArray[np.integer[Any]] | Tensor,
+    parts: Sequence[Window],
     *,
-    window: int,
-    stride: int | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Readout:
     """The readout of a sequence: ids with BOS first, [T + 1]; the result's hidden states are [T, d] float32.
 
-    window, stride: inputs per forward pass and between two (policy `concatenated`, docs/methods.md §1). Windows of one
-    length run `batch_size` at a time, unpadded. progress is called with the number of targets each batch contributed.
+    parts: the forward passes, as from `windows.passes`, contributing every target once. Windows of one length run
+    batch_size at a time, by default as many as keep the device busy, and never padded; a value depends on its window
+    alone (docs/methods.md §1). progress is called with the number of targets each batch contributed.
     Everything returned is a copy on the model's device, so the module may be refilled. Raises InvalidWindow,
     VocabularyTooSmall, UnsupportedArchitecture, and NonFiniteLogits where the weights are damaged.
     """
     sequence = torch.as_tensor(ids, dtype=torch.int64).to(next(model.parameters()).device)
-    _check(model, sequence, window)
+    _check(model, sequence, parts)
     head = output_head(model)
     hidden = torch.empty(len(sequence) - 1, head.weight.shape[1], device=sequence.device)
     with quiet_transformers(), exact_float32():
-        for batch in _batches(windows(len(hidden), window, stride), batch_size):
-            states = _final_states(model, torch.stack([sequence[w.input_start : w.input_end] for w in batch]))
-            for part, states_of_window in zip(batch, states, strict=True):
-                hidden[part.first_target : part.end_target] = states_of_window[part.kept_rows]
-            if progress:
-                progress(batch[-1].end_target - batch[0].first_target)
+        with _watched(model) as final_states, side_by_side(sequence.device, len(parts)) as run:
+
+            def contribute(batch: _Batch) -> int:
+                with torch.inference_mode():  # holds for one thread
+                    states = final_states(torch.stack([_inputs(sequence, part) for part in batch.filled]))
+                    for part, states_of_window in zip(batch.parts, states, strict=False):
+                        hidden[part.first_target : part.end_target] = states_of_window[part.kept_rows]
+                return sum(part.end_target - part.first_target for part in batch.parts)
+
+            for count in run(contribute, _batches(parts, sequence.device, batch_size)):
+                if progress:
+                    progress(count)
         readout = _readout(model, head, hidden)
         readout.check_finite()
-        _prove(model, readout, sequence[: min(_PROOF, len(hidden))])
+        _prove(model, readout, _inputs(sequence, parts[0])[: min(_PROOF, parts[0].end_target)])
     return readout
 
 
-def _check(model: torch.nn.Module, sequence: Tensor, window: int) -> None:
-    limit = context_length(text_config(model))
-    if limit is not None and window > limit:
+def _check(model: torch.nn.Module, sequence: Tensor, parts: Sequence[Window]) -> None:
+    limit, longest = context_length(text_config(model)), max((part.n_inputs for part in parts), default=0)
+    if limit is not None and longest > limit:
         raise InvalidWindow(
-            f"A window of {window} inputs exceeds the model's context of {limit}; choose at most {limit}."
+            f"A window of {longest} inputs exceeds the model's context of {limit}; choose at most {limit}."
         )
+    if sum(part.end_target - part.first_target for part in parts) != len(sequence) - 1:
+        raise InvalidWindow(f"The windows do not cover the {len(sequence) - 1} tokens of the sequence.")
     known = _width_of_input(model)
     if len(sequence) and int(sequence.max()) >= known:
         raise VocabularyTooSmall(
@@ -77,35 +94,69 @@ def _check(model: torch.nn.Module, sequence: Tensor, window: int) -> None:
         )
 
 
-def _batches(parts: Sequence[Window], size: int) -> Iterator[list[Window]]:
-    for _, equal in groupby(parts, key=lambda part: part.n_inputs):
-        run = list(equal)
-        yield from (run[start : start + size] for start in range(0, len(run), size))
+def _inputs(sequence: Tensor, part: Window) -> Tensor:
+    inputs = sequence[part.input_start : part.input_end]
+    return torch.cat([sequence[:1], inputs]) if part.bos else inputs
 
 
-def _final_states(model: torch.nn.Module, inputs: Tensor) -> Tensor:
-    """What enters the output head for a batch of inputs: [B, n] int64 -> [B, n, d]."""
-    with _watched_head(model) as seen:
-        model(input_ids=inputs, use_cache=False)
-    if len(seen) != 1 or seen[0].shape[:-1] != inputs.shape:
-        raise UnsupportedArchitecture(
-            f"{type(model).__name__} does not pass its hidden states through its output head."
-        )
-    return seen[0]
+@dataclass(frozen=True)
+class _Batch:
+    """Windows of one length that share a forward pass. filled: with the last one repeated, for its shape's sake."""
+
+    parts: list[Window]
+    filled: list[Window]
+
+
+def _batches(parts: Sequence[Window], device: torch.device, size: int | None) -> Iterator[_Batch]:
+    """Batches of windows of equal length, the longest first, so made that a value depends on its window alone.
+
+    What a CPU computes for a row does not depend on how many rows there are, as long as one thread multiplies them and
+    they are not so few that another method pays. Where there are fewer windows than threads, a window has several of
+    these and is therefore alone. A GPU chooses its method by the shape, so there batches of one length have one shape.
+    """
+    on_cpu = device.type == "cpu"
+    threads = torch.get_num_threads() if on_cpu else 1
+    share = ceil(sum(part.n_inputs for part in parts) / threads)
+    budget = min(_INPUTS["cpu" if on_cpu else "cuda"], share)
+    for n_inputs, group in groupby(sorted(parts, key=_longest_first), key=lambda part: part.n_inputs):
+        equal = list(group)
+        most = 1 if len(parts) < threads else size or max(budget // n_inputs, 1)
+        each = ceil(len(equal) / ceil(len(equal) / most))
+        fewest = max(ceil(_FEWEST_INPUTS / n_inputs), 1 if on_cpu else each)
+        for start in range(0, len(equal), each):
+            batch = equal[start : start + each]
+            yield _Batch(batch, batch + batch[-1:] * (fewest - len(batch)))
+
+
+def _longest_first(part: Window) -> int:
+    return -part.n_inputs
 
 
 @contextmanager
-def _watched_head(model: torch.nn.Module) -> Iterator[list[Tensor]]:
-    """Collects what enters the output head; only one position goes on, to spare the logits of the others."""
-    seen: list[Tensor] = []
+def _watched(model: torch.nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+    """What enters the output head for a batch of inputs, [B, n] int64 -> [B, n, d], in any thread.
+
+    Only one position goes on through the head, to spare the logits of the others.
+    """
+    seen: dict[int, list[Tensor]] = {}
 
     def keep(_: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        seen.append(arguments[0])
+        seen[get_ident()].append(arguments[0])
         return (arguments[0][..., :1, :], *arguments[1:])
+
+    def final_states(inputs: Tensor) -> Tensor:
+        seen[get_ident()] = []
+        model(input_ids=inputs, use_cache=False)
+        found = seen.pop(get_ident())
+        if len(found) != 1 or found[0].shape[:-1] != inputs.shape:
+            raise UnsupportedArchitecture(
+                f"{type(model).__name__} does not pass its hidden states through its output head."
+            )
+        return found[0]
 
     handle = output_head(model).register_forward_pre_hook(keep)
     try:
-        yield seen
+        yield final_states
     finally:
         handle.remove()
 

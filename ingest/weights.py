@@ -1,11 +1,12 @@
-"""The weights of a checkpoint as they lie in a Hugging Face folder: config, tensors and their hash.
+"""The weights of a checkpoint: config, tensors and their hash.
 
-Reads JSON and safetensors and nothing else; what the tensors are for is unknown here.
+Reads safetensors, and pickles of tensors where that is allowed; what the tensors are for is unknown here.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,22 +17,22 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from warehouse.errors import WarehouseError
+from ingest.locations import MissingCheckpoint
+from ingest.weight_files import PICKLE, CorruptCheckpoint, UnsafeWeights, read_json, weight_files
+
+__all__ = [
+    "CorruptCheckpoint",
+    "MissingCheckpoint",
+    "UnsafeWeights",
+    "Weights",
+    "hash_tensors",
+    "read_json",
+    "read_weights",
+    "weight_files",
+]
 
 #: Entries of a config that say nothing about the shape or arithmetic of the module.
 _INCIDENTAL = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"})
-
-
-class MissingCheckpoint(WarehouseError):
-    """A folder that should hold a checkpoint is not there, or holds none."""
-
-
-class CorruptCheckpoint(WarehouseError):
-    """A file of a checkpoint is truncated or cannot be read."""
-
-
-class UnsafeWeights(WarehouseError):
-    """The weights are stored as pickles, which run code when they are read."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,14 @@ class Weights:
     """The tensors of one checkpoint as stored, by the names in its files.
 
     sha256: over name, dtype, shape and bytes of each tensor in order of names, so neither sharding nor file metadata
-    count, and equal hashes mean equal weights.
+    count, and equal hashes mean equal weights. pickled: they come from `.bin` files.
     """
 
     path: Path
     config: dict[str, Any]
     tensors: Mapping[str, Tensor]
     sha256: str
+    pickled: bool = False
 
     @property
     def architecture_key(self) -> str:
@@ -53,51 +55,18 @@ class Weights:
         return json.dumps({k: v for k, v in self.config.items() if k not in _INCIDENTAL}, sort_keys=True)
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path, *, allow_pickle: bool = False) -> Weights:
     """Config, tensors and hash of the checkpoint in folder `path`; touches no module, so it may run ahead in a thread.
 
-    Raises MissingCheckpoint, UnsafeWeights or CorruptCheckpoint.
+    allow_pickle: read `.bin` files where there is no safetensors file; only tensors are taken from them, and no code
+    in them runs. Raises MissingCheckpoint, UnsafeWeights or CorruptCheckpoint.
     """
-    files = weight_files(path)
+    files = weight_files(path, allow_pickle=allow_pickle)
     config = read_json(path / "config.json")
     tensors: dict[str, Tensor] = {}
     for file in files:
-        tensors.update(_read_tensors(file))
-    return Weights(path, config, tensors, hash_tensors(tensors))
-
-
-def weight_files(path: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, one or the shards named in its index."""
-    if not path.is_dir():
-        raise MissingCheckpoint(f"There is no checkpoint folder {path}; drop this step from the study or create it.")
-    if (path / "model.safetensors").is_file():
-        return [path / "model.safetensors"]
-    index = path / "model.safetensors.index.json"
-    if index.is_file():
-        places = read_json(index).get("weight_map")
-        if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
-            raise CorruptCheckpoint(f"{index} names no files of weights; fetch or save it again.")
-        return [path / name for name in sorted(set(places.values()))]
-    if any(path.glob("*.bin")):
-        raise UnsafeWeights(
-            f"{path} holds pickled weights (.bin), which are not read; save the model again as safetensors."
-        )
-    raise MissingCheckpoint(f"{path} holds no model.safetensors; save the model there in Hugging Face format.")
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from `file`. Raises MissingCheckpoint or CorruptCheckpoint."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingCheckpoint(f"{file} does not exist; {file.parent} is no Hugging Face checkpoint.") from None
-    except OSError as error:
-        raise CorruptCheckpoint(f"{file} cannot be read ({error.strerror}); fetch or save it again.") from error
-    except ValueError as error:
-        raise CorruptCheckpoint(f"{file} is not valid JSON ({error}); fetch or save it again.") from error
-    if not isinstance(content, dict):
-        raise CorruptCheckpoint(f"{file} holds no JSON object; fetch or save it again.")
-    return content
+        tensors.update(_read_pickle(file) if file.suffix == PICKLE else _read_tensors(file))
+    return Weights(path, config, tensors, hash_tensors(tensors), pickled=files[0].suffix == PICKLE)
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
@@ -110,6 +79,32 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
         ) from None
     except (SafetensorError, OSError, ValueError) as error:
         raise CorruptCheckpoint(f"{file} is truncated or damaged ({error}); fetch or save it again.") from error
+
+
+def _read_pickle(file: Path) -> dict[str, Tensor]:
+    """Tensors of a pickle, by torch's own unpickler, which knows tensors and containers and calls nothing else."""
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CorruptCheckpoint(
+            f"{file} is named in the index of its checkpoint and missing; fetch it again."
+        ) from None
+    except pickle.UnpicklingError as error:
+        raise UnsafeWeights(
+            f"{file} holds more than tensors ({_first_line(error)}), or is damaged, and is not read: "
+            "save the model as safetensors."
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError) as error:
+        raise CorruptCheckpoint(
+            f"{file} is truncated or damaged ({_first_line(error)}); fetch or save it again."
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CorruptCheckpoint(f"{file} holds no named tensors; save the model again as safetensors.")
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()[:160].rstrip(".")
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:

@@ -5,13 +5,17 @@ Index arithmetic only; models, tokenizers and the database are unknown here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from warehouse.errors import WarehouseError
+
+WindowPolicy = Literal["concatenated", "documents", "truncated"]
 
 
 class InvalidWindow(WarehouseError):
@@ -23,22 +27,47 @@ class Window:
     """One forward pass. All ranges are half-open and 0-based.
 
     Input i is the i-th id of the sequence, the first being BOS; target i is the id after it, which input i predicts.
+    bos: the pass sees BOS first, and then its range of inputs.
     """
 
     input_start: int
     input_end: int
     first_target: int
     end_target: int
+    bos: bool = False
 
     @property
     def n_inputs(self) -> int:
         """How many ids the forward pass sees."""
-        return self.input_end - self.input_start
+        return self.input_end - self.input_start + self.bos
 
     @property
     def kept_rows(self) -> slice:
         """Rows of this window's hidden states that predict the targets it contributes."""
-        return slice(self.first_target - self.input_start, self.end_target - self.input_start)
+        before = self.bos - self.input_start
+        return slice(self.first_target + before, self.end_target + before)
+
+
+def passes(
+    policy: WindowPolicy,
+    n_targets: int,
+    document_lengths: Sequence[int],
+    window: int,
+    stride: int | None = None,
+    *,
+    bos: bool = True,
+) -> list[Window]:
+    """The forward passes of a policy (docs/methods.md §1), which together contribute every target once.
+
+    document_lengths: targets of each document, in order; only policy `documents` looks at them. window: inputs of the
+    longest pass, BOS included. stride: as for `windows`. bos: whether truncated windows begin with BOS.
+    Raises InvalidWindow for sizes that leave targets out.
+    """
+    if policy == "concatenated":
+        return windows(n_targets, window, stride)
+    if policy == "documents":
+        return _document_windows(n_targets, document_lengths, window, stride)
+    return _truncated_windows(n_targets, window, bos=bos)
 
 
 def windows(n_targets: int, window: int, stride: int | None = None) -> list[Window]:
@@ -50,9 +79,13 @@ def windows(n_targets: int, window: int, stride: int | None = None) -> list[Wind
     Raises InvalidWindow for sizes that leave targets out.
     """
     stride = checked_stride(window, stride)
+    _require_targets(n_targets)
+    return list(_windows(n_targets, window, stride))
+
+
+def _require_targets(n_targets: int) -> None:
     if n_targets < 1:
         raise InvalidWindow("The sequence has no token to predict; give at least one token after BOS.")
-    return list(_windows(n_targets, window, stride))
 
 
 def _windows(n_targets: int, window: int, stride: int) -> Iterator[Window]:
@@ -61,6 +94,44 @@ def _windows(n_targets: int, window: int, stride: int) -> Iterator[Window]:
         end = min(start + window, n_targets)
         yield Window(start, end, first_target=done, end_target=end)
         start, done = start + stride, end
+
+
+def _document_windows(n_targets: int, document_lengths: Sequence[int], window: int, stride: int | None) -> list[Window]:
+    stride = checked_stride(window, stride)
+    _require_targets(n_targets)
+    starts = [0, *accumulate(document_lengths)]
+    if starts[-1] != n_targets:
+        raise InvalidWindow(f"The documents hold {starts[-1]} tokens and the sequence {n_targets}; they must agree.")
+    return [
+        _moved(part, start)
+        for start, length in zip(starts[:-1], document_lengths, strict=True)
+        for part in _windows(length, window, stride)
+    ]
+
+
+def _moved(part: Window, start: int) -> Window:
+    """A window over a document as one over the sequence, where what stands before the document is no BOS."""
+    first = part.input_start == 0
+    return Window(
+        start + part.input_start + first,
+        start + part.input_end,
+        start + part.first_target,
+        start + part.end_target,
+        bos=first,
+    )
+
+
+def _truncated_windows(n_targets: int, window: int, *, bos: bool) -> list[Window]:
+    """The first pass contributes every target whose context it holds whole, each later one its last."""
+    shortest = 1 + bos
+    if window < shortest:
+        raise InvalidWindow(
+            f"A window of {window} inputs shows no token before its target; choose at least {shortest}."
+        )
+    _require_targets(n_targets)
+    first = Window(0, min(window, n_targets), 0, min(window, n_targets))
+    later = (Window(t + 1 - window + bos, t + 1, t, t + 1, bos=bos) for t in range(window, n_targets))
+    return [first, *later]
 
 
 def checked_stride(window: int, stride: int | None = None) -> int:
@@ -73,13 +144,22 @@ def checked_stride(window: int, stride: int | None = None) -> int:
     return stride
 
 
-def context_lengths(n_targets: int, window: int, stride: int | None = None) -> NDArray[np.int32]:
+def context_lengths(
+    policy: WindowPolicy, n_targets: int, document_lengths: Sequence[int], window: int, stride: int | None = None
+) -> NDArray[np.int32]:
     """How many ids, BOS included where it is in the window, each target is predicted from: [n_targets] int32.
 
-    With window 2048 and stride 1024, target t (1-based) has t up to 2048, then (t - 1) mod 1024 + 1025
-    (docs/methods.md §1).
+    With windows of 2048 inputs 1024 apart, the t-th target (from 1) of the sequence, or of its document under policy
+    `documents`, has t up to 2048, then (t - 1) mod 1024 + 1025. A truncated one has t, at most the window, with BOS in
+    each window or only in the first (docs/methods.md §1).
     """
+    if policy == "documents":
+        parts = [np.arange(length) for length in document_lengths]
+        target = np.concatenate(parts) if parts else np.arange(0)
+    else:
+        target = np.arange(n_targets)
+    if policy == "truncated":
+        return np.minimum(target + 1, window).astype(np.int32)
     stride = checked_stride(window, stride)
-    target = np.arange(n_targets)
     later = (target - window) % stride + window - stride + 1
     return np.where(target < window, target + 1, later).astype(np.int32)

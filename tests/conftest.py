@@ -94,6 +94,15 @@ def database(server_url: str, template: str) -> Iterator[Database]:
     _administer(server_url, "drop database {} with (force)", name)
 
 
+@pytest.fixture(scope="module")
+def module_database(server_url: str, template: str) -> Iterator[Database]:
+    """A fresh database for all tests of a module, which may only read what a fixture of theirs put there."""
+    name = f"module_{uuid.uuid4().hex[:12]}"
+    _administer(server_url, "create database {} template {}", name, template)
+    yield database_at(server_url, name)
+    _administer(server_url, "drop database {} with (force)", name)
+
+
 @pytest.fixture
 def other_database(server_url: str, template: str) -> Iterator[Database]:
     """A second fresh database."""

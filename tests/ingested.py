@@ -19,11 +19,14 @@ from typing import Any
 import pytest
 import torch
 
-from ingest.checkpoints import CheckpointReader
+from ingest.locations import CheckpointLocation
+from ingest.options import RunOptions
 from ingest.pipeline import Report
 from ingest.pipeline import ingest as ingest_study
+from ingest.prefetch import Prefetch
 from ingest.readout import read
 from ingest.study import CorpusSpec, ProtocolSpec, ReferenceSpec, Study
+from ingest.windows import windows
 from tests.models import EOS_ID, Shape, make_model, save_model, tokenizer
 from warehouse.database import Database
 
@@ -98,7 +101,7 @@ def save_cell(root: Path, model: str, seed: int, step: int, *, recipe: Recipe | 
 def _fitted_head(model: Any, width: int) -> torch.Tensor:
     """[width, d] the head whose logits are nearest, by ridge regression, to one for each next token and else zero."""
     ids = fitted_ids()
-    hidden = read(model, ids, window=32).hidden.double()
+    hidden = read(model, ids, windows(len(ids) - 1, 32)).hidden.double()
     wanted = torch.nn.functional.one_hot(ids[1:], width).double()
     return torch.linalg.solve(hidden.T @ hidden + torch.eye(hidden.shape[1]).double(), hidden.T @ wanted).T
 
@@ -187,8 +190,8 @@ class SilentMeter:
 
 
 def ingest(database: Database, study: Study, meter: Callable[[int, int], Any] = SilentMeter, **options: Any) -> Report:
-    """Ingest on the CPU, whatever room the disk has."""
-    return ingest_study(database, study, meter=meter, **{"device": "cpu", "reserve": 0, **options})
+    """Ingest on the CPU, whatever room the disk has. options: of RunOptions."""
+    return ingest_study(database, study, RunOptions(**{"device": "cpu", "reserve": 0, **options}), meter=meter)
 
 
 def rows(database: Database, query: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -199,15 +202,14 @@ def rows(database: Database, query: str, *parameters: object) -> list[tuple[Any,
 
 @contextmanager
 def reads_counted() -> Iterator[list[tuple[str, int, int]]]:
-    """The (model, seed, step) of every checkpoint that is read meanwhile."""
-    read: list[tuple[str, int, int]] = []
-    load = CheckpointReader.load
+    """The (model, seed, step) of every checkpoint whose files are read meanwhile."""
+    counted: list[tuple[str, int, int]] = []
+    read_files = Prefetch._read
 
-    def counted(self: CheckpointReader, checkpoint: Any) -> Any:
-        model, seed, step = Path(checkpoint).parts[-3:]
-        read.append((model, int(seed.removeprefix("seed")), int(step.removeprefix("step"))))
-        return load(self, checkpoint)
+    def counting(self: Prefetch, location: CheckpointLocation) -> Any:
+        counted.append((location.model, location.seed, location.step))
+        return read_files(self, location)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CheckpointReader, "load", counted)
-        yield read
+        patch.setattr(Prefetch, "_read", counting)
+        yield counted

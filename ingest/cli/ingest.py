@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from ingest.options import RunOptions
     from ingest.pipeline import Report
     from ingest.study import Study
 
@@ -17,15 +18,16 @@ _FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("study", type=_FILE)
-@click.option("--suite", help="How the checkpoints are laid out, such as folder.")
-@click.option("--root", type=_FILE, help="Folder of the checkpoints.")
-@click.option("--family", help="Family name of the models; by default the name of the root folder.")
+@click.option("--suite", help="Which family of checkpoints: the name of a suite, or the path of a suite's file.")
+@click.option("--root", type=_FILE, help="Folder of the checkpoints of suite folder.")
+@click.option("--family", help="Family name of the models; by default the suite's, or the name of the root folder.")
 @click.option("--model", "models", multiple=True, help="Only this model; may be given several times.")
 @click.option("--seed", "seeds", multiple=True, type=int, help="Only this seed; may be given several times.")
 @click.option("--step", "steps", multiple=True, type=int, help="Only this step; may be given several times.")
 @click.option("--kind", "kinds", multiple=True, help="Only this kind of comparison; may be given several times.")
 @click.option("--layer", "layers", multiple=True, help="Only this built-in layer; may be given several times.")
 @click.option("--tokens-per-step", type=int, help="Training tokens of one step, for tokens seen and FLOPs.")
+@click.option("--top-k", type=click.IntRange(min=0), help="Keep the k most probable ids of each token.")
 @click.option("--corpus", "corpus_path", type=_FILE, help="Text file, JSON lines with text, or directory of texts.")
 @click.option("--corpus-name", help="Name of the corpus in the warehouse.")
 @click.option("--eos", "corpus_eos", help="after-document or none.")
@@ -33,7 +35,10 @@ _FILE = click.Path(path_type=Path)
     "--split", "corpus_split", help="What separates the documents of a text file: line, blank-line, or a string."
 )
 @click.option("--licence", "corpus_licence", help="Licence of the text, kept with it.")
+@click.option("--n-tokens", "corpus_n_tokens", type=click.IntRange(min=1), help="Tokens that the text must have.")
+@click.option("--windows", "protocol_windows", help="concatenated, documents or truncated.")
 @click.option("--window", "protocol_window", type=int, help="Longest window in tokens; a model's context caps it.")
+@click.option("--bos/--no-bos", "protocol_bos", default=None, help="Whether truncated windows begin with BOS.")
 @click.option("--vocabulary", "protocol_vocabulary", help="tokenizer, or model for the padded width.")
 @click.option("--dtype", "protocol_dtype", help="Of the forward pass: float32, or float64 for small models.")
 @click.option(
@@ -51,16 +56,25 @@ _FILE = click.Path(path_type=Path)
     show_default=True,
     help="Gigabytes that must stay free on the database's disk.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be measured, and stop.")
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Gigabytes of readouts to hold in memory; what is more lies on disk meanwhile.",
+)
+@click.option("--keep-readouts", is_flag=True, help="Keep readouts, so that later pairs and references read nothing.")
+@click.option("--evict", is_flag=True, help="Delete a downloaded checkpoint's weights from the cache after use.")
+@click.option("--allow-pickle", is_flag=True, help="Read tensors from .bin files where there is no safetensors file.")
+@click.option("--rank", type=click.IntRange(min=0), default=0, show_default=True, help="Number of this process.")
+@click.option("--world-size", type=click.IntRange(min=1), default=1, show_default=True, help="How many share the work.")
+@click.option("--no-compile", is_flag=True, help="Compute without torch.compile.")
+@click.option("--dry-run", is_flag=True, help="Say what would be measured, without a network or a database, and stop.")
 def ingest(
     study: Path,
     settings: tuple[str, ...],
     references: tuple[str, ...],
-    device: str,
     threads: int | None,
-    reserve: float,
     dry_run: bool,
-    **keys: Any,
+    **options: Any,
 ) -> None:
     """Score the checkpoints of STUDY, a TOML file, and load the results.
 
@@ -69,30 +83,55 @@ def ingest(
     """
     from ingest.study import read_study
 
+    how = _run_options(options)
     wanted = read_study(study, settings).with_options(
-        references=tuple(_reference(entry) for entry in references), **keys
+        references=tuple(_reference(entry) for entry in references), **options
     )
     if dry_run:
-        _describe(wanted)
+        from ingest.cli.dry_run import describe
+
+        describe(wanted)
         return
-    report = run(wanted, device=device, threads=threads, reserve=int(reserve * 1e9))
+    report = run(wanted, how, threads=threads)
     click.echo(summary(report))
     require_success(report)
 
 
-def run(study: Study, *, device: str = "auto", threads: int | None = None, reserve: int = 1_000_000_000) -> Report:
+def _run_options(options: dict[str, Any]) -> RunOptions:
+    """Take the options that say how to run out of those that say what to measure."""
+    from ingest.options import RunOptions
+
+    rank, world_size = options.pop("rank"), options.pop("world_size")
+    if rank >= world_size:
+        raise click.BadParameter(f"must be less than --world-size {world_size}, not {rank}.", param_hint="--rank")
+    memory = options.pop("memory")
+    return RunOptions(
+        device=options.pop("device"),
+        reserve=int(options.pop("reserve") * 1e9),
+        memory=None if memory is None else int(memory * 1e9),
+        keep_readouts=options.pop("keep_readouts"),
+        evict=options.pop("evict"),
+        allow_pickle=options.pop("allow_pickle"),
+        rank=rank,
+        world_size=world_size,
+        compiled=not options.pop("no_compile"),
+    )
+
+
+def run(study: Study, options: RunOptions | None = None, *, threads: int | None = None) -> Report:
     """Ingest a study into the warehouse's database, with progress on standard error."""
     # Read when torch is loaded: threads that wait give their core away, for on a busy machine spinning costs tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     import torch
 
+    from ingest.options import RunOptions
     from ingest.pipeline import ingest as ingest_study
     from warehouse.opening import open_database
 
     if threads:
         torch.set_num_threads(threads)
-    return ingest_study(open_database(), study, device=device, reserve=reserve)
+    return ingest_study(open_database(), study, options=options or RunOptions())
 
 
 def summary(report: Report) -> str:
@@ -130,25 +169,3 @@ def _reference(entry: str) -> Any:
     if path.suffix in (".npy", ".csv", ".parquet"):
         return ReferenceSpec(name, counts=path)
     return ReferenceSpec(name, text=path)
-
-
-def _describe(study: Study) -> None:
-    from ingest.pipeline import BYTES_PER_VALUE, prepare
-    from ingest.plan import contrasts
-    from ingest.setting import read_corpus
-
-    plan = prepare(study)
-    corpus = read_corpus(study, plan.vocabulary)
-    click.echo(f"corpus {corpus.name}: {corpus.n_tokens:,} tokens in {len(corpus.documents)} documents")
-    values = 0
-    for grid in plan.grids:
-        wanted = list(contrasts(study.kinds, grid.seeds, grid.steps))
-        pairs = {pair for contrast in wanted for pair in contrast.pairs}
-        values += corpus.n_tokens * (len(pairs) + len(wanted) + 9 * len(grid.seeds) * len(grid.steps))
-        missing = sum(cell not in grid.locations for cell in grid.cells())
-        note = f" ({missing} missing)" if missing else ""
-        click.echo(
-            f"{grid.model}: {len(grid.seeds)} seeds x {len(grid.steps)} steps{note}, "
-            f"{len(wanted)} comparisons, {len(pairs)} ordered pairs"
-        )
-    click.echo(f"about {values:,} values, {values * BYTES_PER_VALUE / 1e9:.2f} GB on disk, if none is there yet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from ingest.architecture import UnsupportedArchitecture, VocabularyTooSmall, check_vocabulary, quiet_transformers
-from ingest.checkpoints import CheckpointLocation, CheckpointReader, WeightsMismatch, find_checkpoints, match_names
+from ingest.checkpoints import CheckpointReader, WeightsMismatch, match_names
 from ingest.weights import CorruptCheckpoint, MissingCheckpoint, UnsafeWeights, read_weights
 from tests import models
 
@@ -257,6 +258,66 @@ def test_pickled_weights_are_refused_with_what_to_do(saved: Path) -> None:
         CheckpointReader().load(saved)
 
 
+class RunsWhenRead:
+    """What a hostile pickle holds: reading it in the usual way makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.folder),)
+
+
+def pickle_weights(saved: Path, content: Any) -> Path:
+    (saved / "model.safetensors").unlink()
+    torch.save(content, saved / "pytorch_model.bin")
+    return saved
+
+
+def test_pickles_that_are_allowed_hold_the_same_weights_and_fill_the_same_module(saved: Path, tmp_path: Path) -> None:
+    other = models.save_checkpoint(tmp_path / "other", seed=1)
+    sha256, tensors = read_weights(saved).sha256, load_file(saved / "model.safetensors")
+    expected = CheckpointReader().load(saved).model.state_dict()
+    weights = read_weights(pickle_weights(saved, tensors), allow_pickle=True)
+    assert (weights.sha256, weights.pickled) == (sha256, True)
+    for readers_first in (saved, other):  # built anew, and filled into a module that is there
+        reader = CheckpointReader()
+        reader.load(read_weights(readers_first, allow_pickle=True))
+        actual = reader.load(weights).model.state_dict()
+        assert all(torch.equal(actual[name], expected[name]) for name in expected)
+
+
+def test_a_pickle_with_code_is_refused_and_its_code_not_run(saved: Path, tmp_path: Path) -> None:
+    pickle_weights(saved, {"weight": RunsWhenRead(tmp_path / "made")})
+    with pytest.raises(
+        UnsafeWeights, match=r"pytorch_model.bin holds more than tensors .*save the model as safetensors"
+    ):
+        read_weights(saved, allow_pickle=True)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("content", [[torch.ones(2)], {"weight": 3}, torch.ones(2)])
+def test_a_pickle_of_anything_but_named_tensors_is_refused(saved: Path, content: Any) -> None:
+    with pytest.raises(CorruptCheckpoint, match="holds no named tensors"):
+        read_weights(pickle_weights(saved, content), allow_pickle=True)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 20_000])
+def test_a_truncated_pickle_is_refused(saved: Path, kept: int) -> None:
+    file = pickle_weights(saved, load_file(saved / "model.safetensors")) / "pytorch_model.bin"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises((CorruptCheckpoint, UnsafeWeights), match=r"damaged"):
+        read_weights(saved, allow_pickle=True)
+
+
+@pytest.mark.parametrize("place", ["../model.safetensors", "model.bin", "/etc/passwd"])
+def test_an_index_leads_to_no_file_but_safetensors_beside_it(saved: Path, place: str) -> None:
+    (saved / "model.safetensors").unlink()
+    (saved / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"weight": place}}))
+    with pytest.raises(CorruptCheckpoint, match=r"which is no .safetensors file beside it"):
+        read_weights(saved)
+
+
 def test_a_folder_without_weights_or_without_config_or_no_folder_is_a_missing_checkpoint(
     saved: Path, tmp_path: Path
 ) -> None:
@@ -284,26 +345,3 @@ def test_what_is_no_causal_language_model_of_transformers_is_refused(entries: di
     change_config(saved, **entries)
     with pytest.raises(UnsupportedArchitecture, match="no causal language model that transformers can build"):
         CheckpointReader().load(saved)
-
-
-# Finding
-
-
-def test_checkpoints_are_found_in_order_of_model_seed_and_step_and_anything_else_is_passed_over(tmp_path: Path) -> None:
-    wanted = [("big", 0, 2), ("big", 0, 16), ("big", 10, 2), ("small", 2, 1)]
-    for model, seed, step in reversed(wanted):
-        (tmp_path / model / f"seed{seed}" / f"step{step}").mkdir(parents=True)
-    for other in ("big/seed0/step2.partial", "big/seedling/step1", "notes/step3"):
-        (tmp_path / other).mkdir(parents=True)
-    (tmp_path / "big" / "seed0" / "step99").write_text("a file")
-    assert find_checkpoints(tmp_path) == [
-        CheckpointLocation(model, seed, step, tmp_path / model / f"seed{seed}" / f"step{step}")
-        for model, seed, step in wanted
-    ]
-
-
-def test_a_missing_or_empty_root_is_refused_with_the_layout(tmp_path: Path) -> None:
-    with pytest.raises(MissingCheckpoint, match=r"no folder .*\{model\}/seed\{n\}/step\{n\}"):
-        find_checkpoints(tmp_path / "nowhere")
-    with pytest.raises(MissingCheckpoint, match=r"holds no checkpoint.*\{model\}/seed\{n\}/step\{n\}"):
-        find_checkpoints(tmp_path)

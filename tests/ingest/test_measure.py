@@ -10,11 +10,13 @@ import torch
 from scipy.special import log_softmax, logsumexp
 from torch import Tensor
 
+from ingest.compiled import Path
 from ingest.measure import (
     IncompatibleVocabulary,
     Measurement,
     NonFiniteLogits,
     Readout,
+    VocabularyPolicy,
     exact_float32,
     measure,
     scored_width,
@@ -22,6 +24,7 @@ from ingest.measure import (
 from ingest.scores import VocabularyClasses
 
 TOKENS, HIDDEN, LENGTH, WIDTH = 150, 24, 700, 720
+PATHS = pytest.mark.parametrize("path", ["eager", "compiled"])
 CLASSES = VocabularyClasses(LENGTH, torch.arange(100, 500), torch.arange(500, 530), 0)
 
 
@@ -72,10 +75,11 @@ def float64_log_p(readout: Readout, width: int = LENGTH) -> np.ndarray[Any, np.d
     return log_softmax(readout.logits()[:, :width].double().numpy(), axis=-1)
 
 
+@PATHS
 def test_everything_asked_for_agrees_with_float64_and_nothing_else_is_there(
-    readouts: list[Readout], targets: Tensor, references: dict[str, Tensor]
+    readouts: list[Readout], targets: Tensor, references: dict[str, Tensor], path: Path
 ) -> None:
-    result = everything(readouts, targets, references, tile=64)
+    result = everything(readouts, targets, references, tile=64, path=path)
     log_p = [float64_log_p(readout) for readout in readouts]
     p = [np.exp(x) for x in log_p]
 
@@ -102,20 +106,23 @@ def test_everything_asked_for_agrees_with_float64_and_nothing_else_is_there(
         assert scores.rank.dtype == np.int32
 
 
+@PATHS
 def test_the_uniform_reference_is_log_v_minus_the_entropy(
-    readouts: list[Readout], targets: Tensor, references: dict[str, Tensor]
+    readouts: list[Readout], targets: Tensor, references: dict[str, Tensor], path: Path
 ) -> None:
-    result = everything(readouts, targets, references)
+    result = everything(readouts, targets, references, path=path)
     np.testing.assert_allclose(
         result.reference_kl[0, "uniform"], np.log(LENGTH) - result.scores[0].entropy, rtol=1e-4, atol=2e-6
     )
 
 
-@pytest.mark.parametrize("tile", [1, 7, 149, 150, 4096])
+@pytest.mark.parametrize(
+    ("tile", "path"), [(1, "eager"), (7, "eager"), (149, "eager"), (150, "eager"), (4096, "eager"), (13, "compiled")]
+)
 def test_the_tile_changes_nothing_but_the_last_bits(
-    readouts: list[Readout], targets: Tensor, references: dict[str, Tensor], tile: int
+    readouts: list[Readout], targets: Tensor, references: dict[str, Tensor], tile: int, path: Path
 ) -> None:
-    usual, other = (flat(everything(readouts, targets, references, tile=size)) for size in (64, tile))
+    usual, other = (flat(everything(readouts, targets, references, tile=size, path=path)) for size in (64, tile))
     assert usual.keys() == other.keys()
     for key in usual:
         np.testing.assert_allclose(other[key], usual[key], rtol=1e-6, atol=1e-6, err_msg=str(key))
@@ -130,15 +137,16 @@ def test_a_vocabulary_wider_than_a_block_is_measured_row_by_row() -> None:
     assert result.scores[0].surprisal[2] == pytest.approx(-log_p[0][2, 139_999], rel=1e-5)
 
 
+@PATHS
+@pytest.mark.parametrize(("policy", "width"), [("model", WIDTH), ("tokenizer", LENGTH)])
 def test_policy_model_measures_over_the_full_width_and_policy_tokenizer_renormalises(
-    readouts: list[Readout], targets: Tensor
+    readouts: list[Readout], targets: Tensor, policy: VocabularyPolicy, width: int, path: Path
 ) -> None:
-    for policy, width in (("model", WIDTH), ("tokenizer", LENGTH)):
-        result = measure(readouts, targets, classes=CLASSES, policy=policy, scores=[0], pairs=[(0, 1)])  # type: ignore[arg-type]
-        log_p, log_q = (float64_log_p(readout, width) for readout in readouts[:2])
-        np.testing.assert_allclose(result.kl[0, 1], (np.exp(log_p) * (log_p - log_q)).sum(-1), rtol=1e-5)
-        full = float64_log_p(readouts[0], WIDTH)
-        np.testing.assert_allclose(result.scores[0].pad_logmass, logsumexp(full[:, LENGTH:], axis=-1), rtol=1e-5)
+    result = measure(readouts, targets, classes=CLASSES, policy=policy, scores=[0], pairs=[(0, 1)], path=path)
+    log_p, log_q = (float64_log_p(readout, width) for readout in readouts[:2])
+    np.testing.assert_allclose(result.kl[0, 1], (np.exp(log_p) * (log_p - log_q)).sum(-1), rtol=1e-5)
+    full = float64_log_p(readouts[0], WIDTH)
+    np.testing.assert_allclose(result.scores[0].pad_logmass, logsumexp(full[:, LENGTH:], axis=-1), rtol=1e-5)
 
 
 def test_pad_mass_turns_surprisals_of_one_policy_into_those_of_the_other(
@@ -153,11 +161,12 @@ def test_pad_mass_turns_surprisals_of_one_policy_into_those_of_the_other(
     np.testing.assert_allclose(of_model.surprisal, of_tokenizer.surprisal + kept, rtol=1e-5)
 
 
+@PATHS
 def test_models_of_different_padding_are_compared_over_the_tokenizer_and_refused_over_the_model(
-    targets: Tensor,
+    targets: Tensor, path: Path
 ) -> None:
     padded = [make_readout(0, 720), make_readout(1, 800)]
-    kl = measure(padded, targets, classes=CLASSES, pairs=[(0, 1)]).kl[0, 1]
+    kl = measure(padded, targets, classes=CLASSES, pairs=[(0, 1)], path=path).kl[0, 1]
     log_p, log_q = (float64_log_p(readout) for readout in padded)
     np.testing.assert_allclose(kl, (np.exp(log_p) * (log_p - log_q)).sum(-1), rtol=1e-5)
     with pytest.raises(IncompatibleVocabulary, match=r"widths \[720, 800\].*use 'tokenizer'"):
@@ -170,6 +179,9 @@ def test_a_bias_a_scale_and_a_softcap_enter_the_logits_in_that_order() -> None:
     product = readout.hidden.double() @ readout.head.double().T
     expected = 2 * ((product + bias) * 0.25 / 2).tanh()
     torch.testing.assert_close(readout.logits().double(), expected, rtol=1e-5, atol=1e-5)
+    written = torch.empty(TOKENS, LENGTH)
+    readout.write_logits(readout.hidden[:], written)
+    torch.testing.assert_close(written.double(), expected[:, :LENGTH], rtol=1e-5, atol=1e-5)
 
 
 def test_progress_counts_every_token_once(readouts: list[Readout], targets: Tensor) -> None:
@@ -178,21 +190,24 @@ def test_progress_counts_every_token_once(readouts: list[Readout], targets: Tens
     assert done == [64, 64, 22]
 
 
-def test_seeds_may_be_permuted(readouts: list[Readout], targets: Tensor) -> None:
-    straight = measure(readouts, targets, classes=CLASSES, pairs=[(0, 1)], mixtures=[(0, 1, 2)])
-    turned = measure(readouts[::-1], targets, classes=CLASSES, pairs=[(2, 1)], mixtures=[(2, 1, 0)])
+@PATHS
+def test_seeds_may_be_permuted(readouts: list[Readout], targets: Tensor, path: Path) -> None:
+    straight = measure(readouts, targets, classes=CLASSES, pairs=[(0, 1)], mixtures=[(0, 1, 2)], path=path)
+    turned = measure(readouts[::-1], targets, classes=CLASSES, pairs=[(2, 1)], mixtures=[(2, 1, 0)], path=path)
     np.testing.assert_array_equal(straight.kl[0, 1], turned.kl[2, 1])
     np.testing.assert_allclose(straight.mixture_entropy[0, 1, 2], turned.mixture_entropy[2, 1, 0], rtol=1e-6)
 
 
+@PATHS
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("options", [{"scores": [1]}, {"pairs": [(0, 1)]}, {"mixtures": [(0, 1)]}])
 def test_a_bad_logit_is_refused_with_its_readout_and_first_token(
-    readouts: list[Readout], targets: Tensor, bad: float, options: dict[str, Any]
+    readouts: list[Readout], targets: Tensor, bad: float, options: dict[str, Any], path: Path
 ) -> None:
+    assert isinstance(readouts[1].hidden, Tensor)
     readouts[1].hidden[[70, 90], 0] = bad
     with pytest.raises(NonFiniteLogits, match=r"Readout 1 .* at token 70 .*leave it out") as caught:
-        measure(readouts, targets, classes=CLASSES, **options)
+        measure(readouts, targets, classes=CLASSES, path=path, **options)
     assert (caught.value.readout, caught.value.token) == (1, 70)
 
 

@@ -305,8 +305,8 @@ def test_a_second_corpus_and_a_second_protocol_stand_beside_the_first(
     assert findings(database) == {}
 
 
-def test_two_ingestions_of_one_study_share_the_work(database: Database, study: Study) -> None:
-    """The second waits for the claim of the first, and finds nothing left to do."""
+def test_two_ingestions_of_one_study_share_the_work(database: Database, study: Study, expect: Any) -> None:
+    """The second leaves out the block that the first has claimed, and does the other one."""
     notes: list[list[str]] = []
     reports: list[Any] = []
 
@@ -327,10 +327,11 @@ def test_two_ingestions_of_one_study_share_the_work(database: Database, study: S
     with reads_counted() as read:
         reports.insert(0, ingest(database, study, meter=First))
         second.join(60)
-    assert notes == [["small is being ingested by another process: waiting for it."]]
-    assert [report.outcome.evaluations for report in reports] == [9, 0]
-    assert sorted(read) == small_cells()
-    assert findings(database) == {}
+    assert notes == [["Step 4 of small is being ingested by another process: it comes last."]]
+    assert [report.outcome.evaluations for report in reports] == [3, 6]
+    # For its pairs with the last step the second reads that step, too.
+    assert sorted(read) == sorted([*small_cells(), *small_cells(steps=[4])])
+    expect(study)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -348,16 +349,6 @@ def test_the_command_says_what_it_did_and_then_that_nothing_is_left(
     again = command(*arguments, "--step", "0", "--step", "4")
     assert again.output == "All 4 checkpoints and their pairs are in the warehouse already: nothing to measure.\n"
     assert findings(named_database) == {}
-
-
-def test_a_dry_run_says_what_would_be_measured_and_writes_nothing(
-    named_database: Database, study_file: Path, command: Callable[..., Outcome]
-) -> None:
-    told = command("ingest", str(study_file), "--dry-run")
-    assert told.status == 0
-    assert "corpus letters: 1," in told.output
-    assert "sharp-9m: 4 seeds x 4 steps, 16 comparisons, 88 ordered pairs" in told.output
-    assert rows(named_database, "select count(*) from warehouse.corpus") == [(0,)]
 
 
 # --- architectures ---------------------------------------------------------------------------------------------------

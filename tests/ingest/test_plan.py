@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,72 +11,181 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.checkpoints import CheckpointLocation
-from ingest.plan import Block, Cell, Contrast, Grid, MissingRevision, contrasts, survey
-from ingest.study import KINDS, Study
-from warehouse.ledger import Entry
+from ingest.locations import CheckpointLocation, MissingRevision
+from ingest.plan import Cell, Contrast, Grid, Pair, cohorts, contrasts, home, matched_contrasts, survey
+from ingest.study import CustomSpec, Study
 
-#: (kind, p, q) with p and q (seed, step).
+#: (kind, p, q)
 Wanted = set[tuple[str, Cell, Cell]]
+WITHIN = ("seed", "step", "step_reverse", "final", "final_reverse")
+KINDS = (*WITHIN, "size", "cross")
 
 
-def by_definition(seeds: Sequence[int], steps: Sequence[int]) -> Wanted:
+def grid(model: str, seeds: Iterable[int], steps: Iterable[int]) -> Grid:
+    return Grid(model, tuple(sorted(seeds)), tuple(sorted(steps)), {})
+
+
+def by_definition(grids: Sequence[Grid]) -> Wanted:
     """Every ordered pair of cells, tried against each definition."""
-    wanted: Wanted = set()
-    for p, q in product(product(seeds, steps), repeat=2):
-        (seed_p, step_p), (seed_q, step_q) = p, q
-        if step_p == step_q and seed_p != seed_q:
-            wanted.add(("seed", p, q))
-        if seed_p == seed_q:
-            between = [step for step in steps if min(step_p, step_q) < step < max(step_p, step_q)]
-            if step_p < step_q and not between:
-                wanted.add(("step", p, q))
-            if step_p > step_q and not between:
-                wanted.add(("step_reverse", p, q))
-            if step_p < step_q == max(steps):
-                wanted.add(("final", p, q))
-            if step_q < step_p == max(steps):
-                wanted.add(("final_reverse", p, q))
-    return wanted
+    cells = [(grid, cell) for grid in grids for cell in grid.cells()]
+    return {(kind, p, q) for (one, p), (other, q) in product(cells, repeat=2) for kind in _kinds(one, p, other, q)}
+
+
+def _kinds(one: Grid, p: Cell, other: Grid, q: Cell) -> set[str]:
+    same_seed, same_step = p.seed == q.seed, p.step == q.step
+    if p.model != q.model:
+        return {kind for kind, holds in (("size", same_seed and same_step), ("cross", same_seed)) if holds}
+    if same_step:
+        return set() if same_seed else {"seed"}
+    if not same_seed:
+        return set()
+    between = [step for step in one.steps if min(p.step, q.step) < step < max(p.step, q.step)]
+    holds = {
+        "step": p.step < q.step and not between,
+        "step_reverse": p.step > q.step and not between,
+        "final": q.step == max(one.steps),
+        "final_reverse": p.step == max(one.steps),
+    }
+    return {kind for kind, true in holds.items() if true}
 
 
 def pairs_of(found: Sequence[Contrast]) -> Wanted:
     return {(contrast.kind, p, q) for contrast in found for p, q in contrast.pairs}
 
 
-@given(st.sets(st.integers(0, 9), min_size=1, max_size=5), st.sets(st.integers(0, 10**6), min_size=1, max_size=6))
-def test_contrasts_are_the_pairs_of_their_definition(seeds: set[int], steps: set[int]) -> None:
-    found = list(contrasts(KINDS, sorted(seeds), sorted(steps)))
-    assert pairs_of(found) == by_definition(sorted(seeds), sorted(steps))
-    # Each comparison once, with each of its pairs once, all of its own steps.
-    keys = [(contrast.kind, contrast.step, contrast.step_q) for contrast in found]
+some_seeds = st.sets(st.integers(0, 5), min_size=1, max_size=4)
+some_steps = st.sets(st.integers(0, 6), min_size=1, max_size=5)
+
+
+@given(st.lists(st.tuples(some_seeds, some_steps), min_size=1, max_size=3))
+def test_contrasts_are_the_pairs_of_their_definition(shapes: list[tuple[set[int], set[int]]]) -> None:
+    grids = [grid(f"{number}m", seeds, steps) for number, (seeds, steps) in enumerate(shapes, 1)]
+    found = list(contrasts(KINDS, grids))
+    assert pairs_of(found) == by_definition(grids)
+    # Each comparison once, with each of its pairs once, all of its own models and steps.
+    keys = [(contrast.kind, contrast.model, contrast.step, contrast.model_q, contrast.step_q) for contrast in found]
     assert len(keys) == len(set(keys))
     assert sum(len(contrast.pairs) for contrast in found) == len(pairs_of(found))
     for contrast in found:
-        assert {(p[1], q[1]) for p, q in contrast.pairs} == {(contrast.step, contrast.step_q)}
+        sides = {(p.model, p.step, q.model, q.step) for p, q in contrast.pairs}
+        assert sides == {(contrast.model, contrast.step, contrast.model_q, contrast.step_q)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_the_kinds_that_are_wanted(kind: str) -> None:
-    found = list(contrasts([kind], (0, 1, 2), (0, 4, 16)))
-    assert pairs_of(found) == {pair for pair in by_definition((0, 1, 2), (0, 4, 16)) if pair[0] == kind}
-    assert len(found) == (3 if kind == "seed" else 2)
+    grids = [grid("9m", (0, 1, 2), (0, 4, 16)), grid("14m", (0, 1, 2), (0, 4, 16))]
+    found = list(contrasts([kind], grids))
+    assert pairs_of(found) == {pair for pair in by_definition(grids) if pair[0] == kind}
+    assert len(found) == {"seed": 6, "size": 6, "cross": 18}.get(kind, 4)
 
 
 def test_five_seeds_make_the_twenty_published_pairs() -> None:
-    [contrast] = contrasts(["seed"], (1, 2, 3, 4, 5), (143_000,))
+    [contrast] = contrasts(["seed"], [grid("14m", (1, 2, 3, 4, 5), (143_000,))])
     assert len(contrast.pairs) == 20
 
 
 def test_kl_to_the_next_step_has_the_earlier_one_as_p() -> None:
-    [contrast] = contrasts(["step"], (7,), (0, 16))
-    assert contrast.pairs == (((7, 0), (7, 16)),)
-    [contrast] = contrasts(["final_reverse"], (7,), (0, 16))
-    assert (contrast.step, contrast.step_q, contrast.pairs) == (16, 0, (((7, 16), (7, 0)),))
+    [contrast] = contrasts(["step"], [grid("9m", (7,), (0, 16))])
+    assert contrast.pairs == (((("9m", 7, 0)), ("9m", 7, 16)),)
+    [contrast] = contrasts(["final_reverse"], [grid("9m", (7,), (0, 16))])
+    assert (contrast.step, contrast.step_q, contrast.pairs) == (16, 0, ((("9m", 7, 16), ("9m", 7, 0)),))
 
 
 def test_one_step_and_one_seed_have_nothing_to_compare() -> None:
-    assert list(contrasts(KINDS, (0,), (5,))) == []
+    assert list(contrasts(KINDS, [grid("9m", (0,), (5,))])) == []
+
+
+def test_models_without_a_seed_in_common_are_not_compared() -> None:
+    assert list(contrasts(["size", "cross"], [grid("9m", (0,), (5,)), grid("14m", (1,), (5,))])) == []
+
+
+# --- what a study lists itself ---------------------------------------------------------------------------------------
+
+TWO = [grid("9m", (0, 1), (0, 8)), grid("14m", (0, 1, 2), (0, 4))]
+
+
+def test_a_listed_comparison_without_seeds_takes_all_of_p_with_the_same_seed_on_both_sides() -> None:
+    [contrast] = contrasts(["custom"], TWO, [CustomSpec("9m", 8, "14m", 4)])
+    assert contrast == Contrast("custom", "9m", 8, "14m", 4, _cells(("9m", 8, "14m", 4), [(0, 0), (1, 1)]))
+
+
+def test_the_entries_of_one_comparison_are_put_together() -> None:
+    listed = [CustomSpec("9m", 8, "14m", 4, seed, seed_q) for seed, seed_q in [(1, 2), (0, 2), (1, 2)]]
+    found = list(contrasts(["custom"], TWO, [listed[0], CustomSpec("9m", 0, "9m", 8), *listed[1:]]))
+    assert [contrast.pairs for contrast in found] == [
+        _cells(("9m", 0, "9m", 8), [(0, 0), (1, 1)]),
+        _cells(("9m", 8, "14m", 4), [(1, 2), (0, 2)]),
+    ]
+
+
+def _cells(key: tuple[str, int, str, int], seeds: Sequence[tuple[int, int]]) -> tuple[Pair, ...]:
+    model, step, model_q, step_q = key
+    return tuple((Cell(model, p, step), Cell(model_q, q, step_q)) for p, q in seeds)
+
+
+@pytest.mark.parametrize(
+    ("listed", "unknown"),
+    [
+        (CustomSpec("9m", 8, "7b", 4), "model 7b"),
+        (CustomSpec("9m", 4, "14m", 4), "step 4 of 9m"),
+        (CustomSpec("9m", 8, "14m", 4, 2), "seed 2 of 9m"),
+        (CustomSpec("9m", 8, "14m", 4, 1, 3), "seed 3 of 14m"),
+    ],
+)
+def test_a_listed_comparison_of_what_is_not_measured_is_refused(listed: CustomSpec, unknown: str) -> None:
+    with pytest.raises(MissingRevision, match=f"names {unknown}, which the study does not measure"):
+        list(contrasts(["custom"], TWO, [listed]))
+
+
+# --- matched by surprisal --------------------------------------------------------------------------------------------
+
+
+def test_matched_steps_are_those_of_nearest_mean_surprisal_the_earlier_on_a_tie() -> None:
+    small, large = grid("9m", (0, 1), (0, 8, 64)), grid("14m", (1, 2), (0, 4, 16))
+    means = {("9m", 0): 9.0, ("9m", 8): 6.0, ("14m", 0): 9.5, ("14m", 4): 6.5, ("14m", 16): 5.5}
+    found = list(matched_contrasts([small, large], means))
+    assert {(c.model, c.step, c.model_q, c.step_q) for c in found} == {
+        ("9m", 0, "14m", 0),
+        ("9m", 8, "14m", 4),
+        ("14m", 0, "9m", 0),
+        ("14m", 4, "9m", 8),
+        ("14m", 16, "9m", 8),
+    }
+    assert {(p.seed, q.seed) for contrast in found for p, q in contrast.pairs} == {(1, 1)}
+    assert {contrast.kind for contrast in found} == {"matched"}
+
+
+def test_nothing_is_matched_before_anything_is_scored() -> None:
+    assert list(matched_contrasts(TWO, {})) == []
+    assert list(matched_contrasts(TWO, {("9m", 0): 3.0})) == []
+
+
+# --- where pairs are measured ----------------------------------------------------------------------------------------
+
+
+def test_every_pair_of_a_model_with_itself_has_a_home_that_visits_in_order_can_serve() -> None:
+    one = grid("9m", (0, 1), (0, 1, 2, 4, 8))
+    for contrast in contrasts(WITHIN, [one]):
+        for pair in contrast.pairs:
+            at = home(pair, {"9m": one})
+            assert at in pair
+            # What is at hand: the step itself, the one before it, and the last.
+            within_reach = {at.step, one.last, *one.steps[max(one.place[at.step] - 1, 0) :][:1]}
+            assert {cell.step for cell in pair} <= within_reach
+            assert home(pair[::-1], {"9m": one}) == at
+
+
+def test_pairs_of_no_common_visit_have_no_home() -> None:
+    grids = {"9m": grid("9m", (0, 1), (0, 1, 2, 4)), "14m": grid("14m", (0, 1), (0, 1, 2))}
+    for p, q in [(("9m", 0, 0), ("9m", 0, 2)), (("9m", 0, 0), ("9m", 1, 1)), (("9m", 0, 2), ("14m", 0, 1))]:
+        assert home((Cell(*p), Cell(*q)), grids) is None
+    assert home((Cell("9m", 0, 2), Cell("14m", 0, 2)), grids) == ("14m", 0, 2)
+
+
+def test_models_that_are_held_against_each_other_are_visited_together() -> None:
+    assert cohorts(["seed", "step"], TWO) == [(TWO[0],), (TWO[1],)]
+    for kind in ("size", "matched", "cross", "custom"):
+        assert cohorts(["seed", kind], TWO) == [tuple(TWO)]
 
 
 # --- which checkpoints -----------------------------------------------------------------------------------------------
@@ -84,7 +193,7 @@ def test_one_step_and_one_seed_have_nothing_to_compare() -> None:
 
 def locations(*models: str, seeds: Sequence[int] = (0, 1, 2), steps: Sequence[int] = (0, 8, 64)) -> list[Any]:
     return [
-        CheckpointLocation(model, seed, step, Path(f"/models/{model}/seed{seed}/step{step}"))
+        CheckpointLocation(model, seed, step, "/models", (name := f"{model}/seed{seed}/step{step}"), Path("/models", name))
         for model, seed, step in product(models, seeds, steps)
     ]
 
@@ -94,10 +203,10 @@ def study(**changes: Any) -> Study:
 
 
 def test_a_study_that_names_nothing_wants_all_there_is() -> None:
-    [grid] = survey(study(), locations("9m"))
-    assert (grid.model, grid.seeds, grid.steps) == ("9m", (0, 1, 2), (0, 8, 64))
-    assert list(grid.cells()) == sorted(product((0, 1, 2), (0, 8, 64)), key=lambda cell: cell[::-1])
-    assert grid.locations[2, 64].path == Path("/models/9m/seed2/step64")
+    [found] = survey(study(), locations("9m"))
+    assert (found.model, found.seeds, found.steps) == ("9m", (0, 1, 2), (0, 8, 64))
+    assert list(found.cells()) == [("9m", seed, step) for step in (0, 8, 64) for seed in (0, 1, 2)]
+    assert found.locations[Cell("9m", 2, 64)].path == Path("/models/9m/seed2/step64")
 
 
 def test_models_come_in_the_order_of_their_sizes() -> None:
@@ -109,15 +218,15 @@ def test_models_come_in_the_order_of_their_sizes() -> None:
 
 
 def test_only_what_a_study_names() -> None:
-    [grid] = survey(study(models=("14m",), seeds=(0, 2), steps=(8,)), locations("9m", "14m"))
-    assert (grid.model, list(grid.cells())) == ("14m", [(0, 8), (2, 8)])
+    [found] = survey(study(models=("14m",), seeds=(0, 2), steps=(8,)), locations("9m", "14m"))
+    assert list(found.cells()) == [("14m", 0, 8), ("14m", 2, 8)]
 
 
 def test_a_step_that_one_seed_lacks_is_wanted_all_the_same() -> None:
-    found = [location for location in locations("9m") if (location.seed, location.step) != (1, 8)]
-    [grid] = survey(study(), found)
-    assert (1, 8) in set(grid.cells())
-    assert (1, 8) not in grid.locations
+    there = [location for location in locations("9m") if (location.seed, location.step) != (1, 8)]
+    [found] = survey(study(), there)
+    assert Cell("9m", 1, 8) in set(found.cells())
+    assert Cell("9m", 1, 8) not in found.locations
 
 
 @pytest.mark.parametrize(
@@ -136,62 +245,18 @@ def test_what_does_not_exist_is_refused_naming_the_nearest(changes: dict[str, An
     assert str(refusal.value).endswith("Drop it from the study, or add its checkpoints.")
 
 
-def test_a_step_must_exist_for_every_model() -> None:
-    found = [*locations("9m"), *locations("14m", steps=(0, 8))]
-    with pytest.raises(MissingRevision, match="step 64 of 14m"):
-        survey(study(steps=(0, 64)), found)
-
-
-# --- what must be read -----------------------------------------------------------------------------------------------
-
-
-def block(done: set[Cell], missing_pairs: set[tuple[Cell, Cell]], *, absent: set[Cell] = frozenset()) -> Block:  # type: ignore[assignment]
-    found = {(at.seed, at.step): at for at in locations("9m") if (at.seed, at.step) not in absent}
-    grid = Grid("9m", (0, 1, 2), (0, 8, 64), found)
-    cells = list(grid.cells())
-    return Block(
-        grid=grid,
-        model_id=1,
-        checkpoint_ids={cell: number for number, cell in enumerate(cells)},
-        weights={},
-        entries={
-            cell: Entry(number, "digest" if cell in done else None, frozenset({5} if cell in done else ()))
-            for number, cell in enumerate(cells)
-        },
-        contrasts={},
-        missing_pairs=frozenset(missing_pairs),
-        reference_ids=frozenset({5}),
-        facts=None,
+def test_what_a_suite_on_the_hub_does_not_name_is_refused() -> None:
+    on_hub = [CheckpointLocation("14m", 0, step, "EleutherAI/pythia-14m", f"step{step}") for step in (0, 512)]
+    with pytest.raises(MissingRevision) as refusal:
+        survey(Study("toys", suite="pythia", steps=(511,)), on_hub)
+    assert str(refusal.value) == (
+        "Study toys names step 511 of 14m, which is not in suite pythia; nearest are 512, 0. Drop it from the study."
     )
 
 
-ALL = set(product((0, 1, 2), (0, 8, 64)))
+def test_a_step_must_exist_for_every_model() -> None:
+    there = [*locations("9m"), *locations("14m", steps=(0, 8))]
+    with pytest.raises(MissingRevision, match="step 64 of 14m"):
+        survey(study(steps=(0, 64)), there)
 
 
-def test_nothing_is_read_when_nothing_is_missing() -> None:
-    assert block(ALL, set()).to_read() == set()
-
-
-def test_what_is_not_scored_is_read() -> None:
-    assert block(ALL - {(1, 8)}, set()).to_read() == {(1, 8)}
-
-
-def test_a_pair_of_steps_needs_its_two_sides() -> None:
-    assert block(ALL, {((1, 0), (1, 64))}).to_read() == {(1, 0), (1, 64)}
-
-
-def test_a_pair_of_seeds_needs_all_seeds_of_the_step_for_their_mixture() -> None:
-    assert block(ALL, {((0, 8), (1, 8))}).to_read() == {(0, 8), (1, 8), (2, 8)}
-
-
-def test_partners_of_what_is_absent_are_not_read() -> None:
-    gone = block(ALL - {(1, 8)}, {((0, 8), (1, 8)), ((1, 8), (0, 8)), ((1, 0), (1, 8))}, absent={(1, 8)})
-    assert gone.to_read() == set()
-    assert gone.to_score() == gone.absent() == {(1, 8)}
-
-
-def test_a_new_reference_needs_every_checkpoint_again() -> None:
-    full = block(ALL, set())
-    assert full.to_score() == set()
-    more = Block(**{**vars(full), "reference_ids": frozenset({5, 6})})
-    assert more.to_score() == ALL

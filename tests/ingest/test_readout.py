@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy.special import log_softmax
 from transformers import (
     CohereConfig,
@@ -20,10 +23,12 @@ from transformers import (
 
 from ingest.architecture import UnsupportedArchitecture, VocabularyTooSmall, quiet_transformers
 from ingest.checkpoints import CheckpointReader
+from ingest.logits import Readout
 from ingest.measure import NonFiniteLogits, measure
-from ingest.readout import read
+from ingest.readout import _batches
+from ingest.readout import read as read_passes
 from ingest.scores import VocabularyClasses
-from ingest.windows import InvalidWindow
+from ingest.windows import InvalidWindow, WindowPolicy, context_lengths, passes, windows
 from tests import models
 
 WINDOW = 32
@@ -32,6 +37,11 @@ WINDOW = 32
 @pytest.fixture(scope="module")
 def ids() -> torch.Tensor:
     return torch.tensor(models.token_ids())
+
+
+def read(model: Any, ids: torch.Tensor, *, window: int, stride: int | None = None, **options: Any) -> Readout:
+    """The readout under policy `concatenated`."""
+    return read_passes(model, ids, windows(len(ids) - 1, window, stride), **options)
 
 
 def plain_logits(model: Any, inputs: torch.Tensor) -> torch.Tensor:
@@ -62,16 +72,117 @@ def test_every_target_is_predicted_from_its_own_window(architecture: str, ids: t
         torch.testing.assert_close(readout.logits()[target], expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("batch_size", [2, 7, 100])
-def test_a_value_does_not_depend_on_its_batch(
-    batch_size: int, attention: Any, ids: torch.Tensor, tmp_path: Path
+POLICIES: tuple[WindowPolicy, ...] = ("concatenated", "documents", "truncated")
+
+
+def lengths_of_documents(ids: torch.Tensor) -> list[int]:
+    """Some documents, several of one length, that together hold the tokens."""
+    lengths = [7, 7, 31, 33, 40, 7, 1, 40, 1]
+    return [*lengths, len(ids) - 1 - sum(lengths)]
+
+
+def surprisals(readout: Readout, ids: torch.Tensor) -> NDArray[np.float32]:
+    classes = VocabularyClasses(320, torch.arange(10, 90), torch.arange(90, 99), 0)
+    return measure([readout], ids[1:], classes=classes, scores=[0]).scores[0].surprisal
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("window", [13, WINDOW])
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_a_surprisal_depends_on_its_window_alone_and_not_on_its_batch_to_the_last_bit(
+    architecture: str, policy: WindowPolicy, window: int, ids: torch.Tensor
 ) -> None:
+    model = models.make_model(architecture)
+    parts = passes(policy, len(ids) - 1, lengths_of_documents(ids), window)
+    with torch_threads(2):
+        one, three, eight = (surprisals(read_passes(model, ids, parts, batch_size=size), ids) for size in (1, 3, 8))
+        usual = surprisals(read_passes(model, ids, parts), ids)
+    assert np.array_equal(one, three)
+    assert np.array_equal(one, eight)
+    assert np.array_equal(one, usual)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_value_does_not_depend_on_the_number_of_threads(policy: WindowPolicy, ids: torch.Tensor) -> None:
+    model = models.make_model()
+    parts = passes(policy, len(ids) - 1, lengths_of_documents(ids), 13)
+    hidden = []
+    for threads in (1, 2, 3):
+        with torch_threads(threads):
+            hidden.append(read_passes(model, ids, parts).hidden[:])
+            assert torch.get_num_threads() == threads
+    assert torch.equal(hidden[0], hidden[1])
+    assert torch.equal(hidden[0], hidden[2])
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_fewer_windows_than_threads_are_run_alone(batch_size: int, ids: torch.Tensor) -> None:
+    model = models.make_model()
+    parts = passes("concatenated", 39, [39], 13, 13)
+    with torch_threads(8):
+        shared = read_passes(model, ids[:40], parts, batch_size=batch_size).hidden[:]
+        usual = read_passes(model, ids[:40], parts).hidden[:]
+    assert torch.equal(shared, usual)
+
+
+@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_every_target_is_predicted_from_the_context_of_its_policy(
+    architecture: str, policy: WindowPolicy, bos: bool, ids: torch.Tensor
+) -> None:
+    model, window = models.make_model(architecture), 12
+    ids = torch.cat([torch.tensor([5]), ids[1:]])  # a BOS that no document ends with
+    lengths = lengths_of_documents(ids)
+    readout = read_passes(model, ids, passes(policy, len(ids) - 1, lengths, window, bos=bos))
+    contexts = context_lengths(policy, len(ids) - 1, lengths, window)
+    begins = {0, *np.cumsum(lengths).tolist()} if policy == "documents" else {0}
+    for target in [0, 1, 6, 7, 13, 14, 44, 45, 57, 60, 77, 78, 79, 200, len(ids) - 2]:
+        begin = max(start for start in begins if start <= target)
+        seen = [5, *ids[begin + 1 : target + 1].tolist()]
+        if len(seen) > contexts[target]:
+            seen = seen[-contexts[target] :] if policy != "truncated" or not bos else [5, *seen[1 - window :]]
+        expected = plain_logits(model, torch.tensor(seen))[-1]
+        torch.testing.assert_close(readout.logits(slice(target, target + 1))[0], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_both_kinds_of_attention_read_the_same(attention: Any, ids: torch.Tensor, tmp_path: Path) -> None:
     model = CheckpointReader(attention=attention).load(models.save_checkpoint(tmp_path)).model
     assert model.config._attn_implementation == attention
     alone = read(model, ids, window=WINDOW, batch_size=1)
-    together = read(model, ids, window=WINDOW, batch_size=batch_size)
-    torch.testing.assert_close(together.hidden, alone.hidden, rtol=0, atol=1e-6)
+    together = read(model, ids, window=WINDOW, batch_size=7)
+    assert torch.equal(together.hidden[:], alone.hidden[:])
+    plain = plain_logits(models.make_model(), ids[:WINDOW])
+    torch.testing.assert_close(alone.logits(slice(0, WINDOW)), plain, rtol=0, atol=1e-5)
+
+
+def test_windows_shorter_than_what_proves_the_head_are_read(ids: torch.Tensor) -> None:
+    readout = read(models.make_model(), ids, window=4)
+    assert len(readout.hidden) == len(ids) - 1
+
+
+def test_windows_that_leave_tokens_out_are_refused(ids: torch.Tensor) -> None:
+    with pytest.raises(InvalidWindow, match=f"do not cover the {len(ids) - 1} tokens"):
+        read_passes(models.make_model(), ids, windows(20, 8))
+
+
+def test_on_a_gpu_batches_of_one_length_have_one_shape() -> None:
+    parts = passes("documents", 120, [7] * 10 + [50], 40)
+    batches = list(_batches(parts, torch.device("cuda"), 4))
+    shapes = {(len(batch.filled), part.n_inputs) for batch in batches for part in batch.filled}
+    assert shapes == {(1, 40), (1, 30), (4, 7)}
+    assert sorted((part for batch in batches for part in batch.parts), key=lambda part: part.first_target) == parts
 
 
 def test_a_readout_outlives_the_weights_it_was_read_from(ids: torch.Tensor, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingest.study import KINDS, BadStudy, CorpusSpec, ProtocolSpec, ReferenceSpec, Study, read_study
+from ingest.study import KINDS, BadStudy, CorpusSpec, CustomSpec, ProtocolSpec, ReferenceSpec, Study, read_study
 
 FULL = """
 suite = "folder"
@@ -72,7 +72,8 @@ def test_every_key_is_read_and_paths_start_at_the_file(tmp_path: Path, monkeypat
 def test_an_empty_study_wants_everything_under_the_name_of_its_file(tmp_path: Path) -> None:
     study = read_study(study_file(tmp_path, "", "my.study.toml"))
     assert study == Study(name="my.study")
-    assert study.kinds == KINDS
+    assert study.kinds == ("seed", "step", "step_reverse", "final", "final_reverse")
+    assert set(study.kinds) < set(KINDS)
     assert (study.protocol.window, study.protocol.name) == (2048, "concatenated-2048")
 
 
@@ -85,16 +86,56 @@ def test_a_protocol_is_named_after_what_is_not_the_default() -> None:
     assert len({ProtocolSpec(window=w, vocabulary=v).name for w in (2, 4) for v in ("tokenizer", "model")}) == 4
 
 
+CUSTOM = """
+top_k = 10
+
+[corpus]
+n_tokens = 4662
+
+[protocol]
+windows = "truncated"
+window = 16
+bos = false
+
+[[custom]]
+model = "14m"
+step = 0
+model_q = "31m"
+step_q = 8
+
+[[custom]]
+model = "14m"
+step = 0
+seed = 2
+model_q = "14m"
+step_q = 8
+"""
+
+
+def test_custom_comparisons_are_listed_and_a_seed_alone_stands_for_both(tmp_path: Path) -> None:
+    study = read_study(study_file(tmp_path, CUSTOM))
+    assert study.custom == (CustomSpec("14m", 0, "31m", 8), CustomSpec("14m", 0, "14m", 8, seed=2, seed_q=2))
+    assert study.kinds == ("seed", "step", "step_reverse", "final", "final_reverse", "custom")
+    assert (study.top_k, study.corpus.n_tokens) == (10, 4662)
+    assert (study.protocol.windows, study.protocol.name) == ("truncated", "truncated-16-without-bos")
+    assert study.with_options(kinds=("seed",)).kinds == ("seed",)
+    assert read_study(study_file(tmp_path, 'kinds = ["seed"]' + CUSTOM)).kinds == ("seed",)
+
+
+def test_a_suite_may_be_a_file_beside_the_study(tmp_path: Path) -> None:
+    assert read_study(study_file(tmp_path, "suite = 'suites/own.toml'")).suite == str(tmp_path / "suites/own.toml")
+
+
 REFUSED = {
     "unknown key": ("stepz = [1]", "Unknown key stepz", "did you mean steps?"),
-    "unknown key without a neighbour": ("xyzzy = 1", "Unknown key xyzzy", "known are corpus, family,"),
+    "unknown key without a neighbour": ("xyzzy = 1", "Unknown key xyzzy", "known are corpus, custom, family,"),
     "unknown key of a table": ("[corpus]\npaht = 'x'", "Unknown key paht in [corpus]", "did you mean path?"),
     "unknown key of a reference": ("[references.u]\ncount = 'x'", "[references.u]", "did you mean counts?"),
     "unknown suite": ("suite = 'foldr'", "Unknown suite foldr", "did you mean folder?"),
     "unknown kind": ("kinds = ['seeds']", "Unknown kind seeds", "did you mean seed?"),
     "unknown policy": ("[corpus]\neos = 'after'", "Unknown corpus.eos after", "after-document"),
     "unknown vocabulary": ("[protocol]\nvocabulary = 'full'", "protocol.vocabulary full", "known are model, tokenizer"),
-    "unknown windows": ("[protocol]\nwindows = 'truncated'", "protocol.windows truncated", "concatenated"),
+    "unknown windows": ("[protocol]\nwindows = 'truncate'", "protocol.windows truncate", "did you mean truncated?"),
     "unknown smoothing": (
         "[references.u]\ntext = 'x'\nsmoothing = 'add-two'",
         "references.smoothing add-two",
@@ -119,6 +160,27 @@ REFUSED = {
         "vocabulary is model",
         "set it to tokenizer",
     ),
+    "a negative top-k": ("top_k = -1", "top_k", "0, to keep none, or more"),
+    "documents without BOS": ("[protocol]\nwindows = 'documents'\nbos = false", "bos", "of kind documents begin with"),
+    "custom without a list": ("kinds = ['custom']", "custom", "write a [[custom]] table"),
+    "custom as one table": ("[custom]\nmodel = 'a'", "custom", "[[custom]] for each comparison"),
+    "custom without q": ("[[custom]]\nmodel = 'a'\nstep = 1", "number 1", "lacks model_q, step_q: add it"),
+    "custom with an unknown key": (
+        "[[custom]]\nmodel = 'a'\nstep = 1\nmodel_q = 'b'\nstep_p = 1",
+        "Unknown key step_p in [[custom]] number 1",
+        "did you mean step",
+    ),
+    "custom with one seed": (
+        "[[custom]]\nmodel = 'a'\nstep = 1\nmodel_q = 'b'\nstep_q = 1\nseed_q = 2",
+        "seed_q 2 and no seed",
+        "give both, or neither",
+    ),
+    "custom with itself": (
+        "[[custom]]\nmodel = 'a'\nstep = 1\nmodel_q = 'a'\nstep_q = 1",
+        "compares a step 1 with itself",
+        "change q",
+    ),
+    "a suite that is a number": ("suite = 3", "suite", "text, not 3"),
     "no TOML": ("steps = [1", "is no TOML file", "mend it"),
 }
 

@@ -1,0 +1,132 @@
+"""Where a study's checkpoints come from: a local folder, or the hub.
+
+A source says which checkpoints there are and puts one into a folder on request; what is done with it is unknown here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ingest.locations import CheckpointLocation, find_checkpoints
+from ingest.study import Study
+from ingest.suite import load_suite
+from warehouse.errors import WarehouseError
+
+
+class NoRoot(WarehouseError):
+    """The study does not say where its checkpoints are."""
+
+
+class Source(Protocol):
+    """Checkpoints, by location. outliers: notes on runs that statistics leave out, by (model, seed)."""
+
+    name: str
+    family: str
+    outliers: Mapping[tuple[str, int], str]
+
+    def locate(self) -> list[CheckpointLocation]:
+        """Every checkpoint there is, in order of model, seed and step. Asks no network."""
+        ...
+
+    def fetch(self, location: CheckpointLocation) -> Path:
+        """A folder with the checkpoint in Hugging Face format, after a download if need be; may run in a thread.
+
+        Raises MissingCheckpoint, MissingRevision, UnsafeWeights, NotCached or HubUnreachable.
+        """
+        ...
+
+    def done(self, location: CheckpointLocation) -> None:
+        """The checkpoint's files are not needed any more."""
+        ...
+
+    def tokenizer(self, locations: Sequence[CheckpointLocation]) -> Path:
+        """A folder with the tokenizer of these checkpoints, one model's, in the order in which to try them.
+
+        Raises what `fetch` raises.
+        """
+        ...
+
+    def tokenizer_here(self, locations: Sequence[CheckpointLocation]) -> Path | None:
+        """The same without asking the network; None where no folder of this machine has it."""
+        ...
+
+    def is_here(self, location: CheckpointLocation) -> bool:
+        """Whether the checkpoint could be read without a network, as far as names of files tell."""
+        ...
+
+    def n_bytes(self, location: CheckpointLocation) -> int | None:
+        """Bytes of its weights; None where nobody knows."""
+        ...
+
+    def tokens_seen(self, model: str, step: int) -> int | None:
+        """Training tokens of a model up to a step; None where nobody knows."""
+        ...
+
+
+class FolderSource:
+    """Checkpoints below a root folder, laid out as `{model}/seed{n}/step{n}`."""
+
+    name = "folder"
+
+    def __init__(self, root: Path, family: str | None = None, tokens_per_step: int | None = None) -> None:
+        self.root = root
+        self.family = family or root.resolve().name
+        self.outliers: Mapping[tuple[str, int], str] = {}
+        self._tokens_per_step = tokens_per_step
+
+    def locate(self) -> list[CheckpointLocation]:
+        """What is found. Raises MissingCheckpoint when there is nothing."""
+        return find_checkpoints(self.root)
+
+    def fetch(self, location: CheckpointLocation) -> Path:
+        """The checkpoint's folder, looked at by whoever reads it."""
+        return location.path or self.root / location.revision
+
+    def done(self, location: CheckpointLocation) -> None:
+        """Nothing: the files are the user's."""
+
+    def tokenizer(self, locations: Sequence[CheckpointLocation]) -> Path:
+        """The first folder that holds a tokenizer.json: a checkpoint may be without what its neighbours have."""
+        return self.tokenizer_here(locations) or self.fetch(locations[0])
+
+    def tokenizer_here(self, locations: Sequence[CheckpointLocation]) -> Path | None:
+        """The first folder that holds a tokenizer.json."""
+        folders = (self.fetch(location) for location in locations)
+        return next((folder for folder in folders if (folder / "tokenizer.json").is_file()), None)
+
+    def is_here(self, location: CheckpointLocation) -> bool:
+        """Whether its folder is there."""
+        return self.fetch(location).is_dir()
+
+    def n_bytes(self, location: CheckpointLocation) -> int | None:
+        """Bytes of the files of weights in its folder."""
+        folder = self.fetch(location)
+        return sum(file.stat().st_size for pattern in ("*.safetensors", "*.bin") for file in folder.glob(pattern))
+
+    def tokens_seen(self, model: str, step: int) -> int | None:
+        """By the study's tokens per step."""
+        return None if self._tokens_per_step is None else step * self._tokens_per_step
+
+
+def open_source(study: Study, *, evict: bool = False, allow_pickle: bool = False) -> Source:
+    """The source that a study names.
+
+    evict: delete the weights of a downloaded checkpoint after use. allow_pickle: fetch `.bin` files where there is
+    nothing else. Raises NoRoot for a local suite without a root folder, and BadSuite.
+    """
+    suite = load_suite(study.suite)
+    if suite.layout is None:
+        from ingest.hub import HubSource
+
+        return HubSource(
+            suite,
+            family=study.family,
+            tokens_per_step=study.tokens_per_step,
+            evict=evict,
+            allow_pickle=allow_pickle,
+        )
+    if study.root is None:
+        raise NoRoot(f"Study {study.name} names no folder of checkpoints: set root in it, or pass --root FOLDER.")
+    return FolderSource(study.root, study.family, study.tokens_per_step)
