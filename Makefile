@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check-code lint format install clean
+.PHONY: help demo test bench lint format install clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo     install, train six small models, ingest them, show what can be asked (six minutes at most)'
 	@echo 'make test     install, then lint and run all tests, on $(WORKERS) processes (WORKERS=...)'
+	@echo 'make bench    measure what is claimed of speed and memory, write docs/benchmarks.md (a quarter of an hour)'
 	@echo 'make lint     ruff, mypy and sqlfluff alone'
 	@echo 'make format   let ruff and sqlfluff rewrite the code'
 	@echo 'make install  install for development, and nothing else'
@@ -25,6 +26,9 @@ demo: $(VENV)/installed-demo
 test: lint
 	@echo '==> pytest: every test, $(WORKERS) at a time, on an embedded server (or the one DATABASE_URL names)'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: $(VENV)/installed-dev
 	@echo '==> ruff: style and common faults'
@@ -55,6 +59,11 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo '==> pip: what the tests need, at the versions of constraints.txt (one to two minutes the first time)'
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[plots,dev]'
 	@touch $@ $(VENV)/installed-demo
+
+$(VENV)/installed-bench: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo '==> pip: what the benchmarks compare with, at the versions of constraints.txt'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $@
 
 # pip is the last thing venv puts there: a venv without it is an unfinished one.
 $(BIN)/pip:

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from ingest.study import KINDS, CorpusSpec, ProtocolSpec, ReferenceSpec, Study
+from ingest.study import KINDS, CorpusSpec, CustomSpec, ProtocolSpec, ReferenceSpec, Study
 from tests.conftest import database_at
 from tests.documents import ROOT, Block, blocks, links, spans
 from warehouse.cli import warehouse
@@ -87,6 +87,7 @@ def _provide_inputs(home: Path, folder: Path) -> None:
     """The files that the README's study names, from the demo's."""
     (demo,) = home.glob("demo/tiny-*")
     (folder / "checkpoints").symlink_to(demo / "checkpoints")
+    (folder / "studies").symlink_to(ROOT / "studies")
     (folder / "training.jsonl").symlink_to(demo / "evaluation.training.jsonl")
     lines = (demo / "evaluation.jsonl").read_text("utf-8").splitlines()
     (folder / "corpus.txt").write_text("\n\n".join(json.loads(line)["text"] for line in lines), "utf-8")
@@ -200,8 +201,8 @@ def test_every_section_of_the_methods_that_code_cites_exists() -> None:
 
 def test_every_key_of_a_study_is_explained() -> None:
     explained = (ROOT / "docs" / "studies.md").read_text("utf-8").split("## A larger example")[0]
-    kinds = (Study, CorpusSpec, ProtocolSpec, ReferenceSpec)
-    keys = {field.name for kind in kinds for field in fields(kind)} - {"corpus", "protocol", "references"}
+    kinds = (Study, CorpusSpec, ProtocolSpec, CustomSpec, ReferenceSpec)
+    keys = {field.name for kind in kinds for field in fields(kind)} - {"corpus", "protocol", "references", "custom"}
     assert {key for key in keys if f"`{key}`" not in explained} == set()
     assert {kind for kind in KINDS if f"`{kind}`" not in explained} == set()
 
