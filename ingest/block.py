@@ -6,7 +6,7 @@ Pairs of other steps and models come at the end. What a pass over the tokens com
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
@@ -75,8 +75,8 @@ class CohortRun:
         home, missing = self._cohort.home, self._cohort.missing
         return not block.cells.isdisjoint(self._cohort.to_score()) or any(home(pair) in block.cells for pair in missing)
 
-    def run(self, block: Block) -> None:
-        """Do what the ledger says is still to do in a block."""
+    def run(self, block: Block, still_ours: Callable[[], bool]) -> bool:
+        """Do what the ledger says is still to do in a block; False if it was given up, still_ours having said no."""
         self._refresh(self._concerned(block))
         to_score = self._cohort.to_score() & block.cells
         pairs = [pair for pair in self._cohort.missing if self._cohort.home(pair) in block.cells]
@@ -89,10 +89,13 @@ class CohortRun:
             at[home.step][1].add(pair)
         self._readings.expect(scored for scored, _ in at.values())
         for step, (scored, here) in at.items():
+            if not still_ours():
+                return False
             self._visit(scored, here)
             self._forget(step)
         if not block.number:
             self._annotate_final_surprisal()
+        return True
 
     def across(self) -> None:
         """Measure the pairs of steps that no visit has in common, and kind `matched`, which needs all scores."""
@@ -195,14 +198,12 @@ class CohortRun:
             yield group
 
     def _forget(self, step: int) -> None:
-        """Keep the readouts that later visits need: of each model's latest step up to this one, and of its last."""
-        if self.is_across():
-            return
+        """Keep what later visits need: each model's latest step up to this one, and its last; all, for `across`."""
         kept = set()
         for grid in self._cohort.grids.values():
             latest = max((s for s in grid.steps[:-1] if s <= step), default=None)
             kept |= {Cell(grid.model, seed, s) for seed in grid.seeds for s in (latest, grid.last) if s is not None}
-        self._readings.keep(kept)
+        self._readings.keep(kept, readouts=self.is_across())
 
     # --- visits -------------------------------------------------------------------------------------------------
 

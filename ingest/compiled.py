@@ -61,7 +61,7 @@ def compiled_kernels(tile: int, width: int) -> CompiledKernels:
     Raises what torch.compile raises.
     """
     kernels = CompiledKernels(-(-tile // BLOCK_ROWS) * BLOCK_ROWS, width)
-    with _one_thread(), torch.inference_mode(), warnings.catch_warnings():
+    with _one_thread(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its older parts
         kernels.try_all()
     return kernels
@@ -90,7 +90,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 class CompiledKernels:
     """The functions of `ingest.kernels`, compiled for tiles of one shape; the numbers of readouts and pairs may vary.
 
-    To be called in inference mode, by threads that compute with one thread each.
+    To be called without gradients, by threads that compute with one thread each.
     """
 
     def __init__(self, tile: int, width: int) -> None:

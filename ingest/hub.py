@@ -180,8 +180,7 @@ class HubSource:
         raise AssertionError("the last attempt returns or raises")
 
     def _missing(self, location: CheckpointLocation) -> MissingRevision:
-        steps = self._steps_on_hub(location) or set(self._suite.model(location.model).steps)
-        near = nearest(location.step, steps - {location.step})
+        near = nearest(location.step, self._steps_on_hub(location))
         return MissingRevision(
             f"{location.source} has no revision {location.revision}; {near}. Drop step {location.step} from the study."
         )
@@ -189,7 +188,7 @@ class HubSource:
     def _steps_on_hub(self, location: CheckpointLocation) -> set[int]:
         try:
             branches = huggingface_hub.HfApi().list_repo_refs(location.source).branches
-        except Exception:  # the suite's own list will do
+        except Exception:  # what is missing is said without them
             return set()
         names = {branch.name for branch in branches}
         model = self._suite.model(location.model)
@@ -243,8 +242,9 @@ def _no_bars() -> Iterator[None]:
 
 def _is_passing(error: Exception) -> bool:
     """Whether asking again may help: no connection, a time-out, a busy or broken server."""
-    if isinstance(error, LocalEntryNotFoundError):  # what the client makes of a lost connection
-        return True
+    if isinstance(error, LocalEntryNotFoundError):  # what the client makes of any answer but the one it wants
+        cause = error.__cause__
+        return not isinstance(cause, Exception) or _is_passing(cause)
     if isinstance(error, HfHubHTTPError):
         status = getattr(error.response, "status_code", None)
         return status is None or status == _BUSY or status >= 500

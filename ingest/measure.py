@@ -103,7 +103,7 @@ def _measure_tile(
 ) -> int:
     here = {i: readouts[i] for i in wanted.readouts}
     states = {i: _filled(readout.hidden[rows], reduction.tile) for i, readout in here.items()}
-    with torch.inference_mode():  # holds for one thread
+    with torch.no_grad():  # holds for one thread; loops are compiled anew for tensors of inference mode
         for key, values in reduction.columns(here, states, _filled(targets[rows], reduction.tile)):
             found = values[: rows.stop - rows.start]
             if key[0] != "finite":

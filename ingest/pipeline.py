@@ -29,8 +29,12 @@ from ingest.readings import Outcome, Tools
 from ingest.setting import (
     DifferentTokenizers,
     Setting,
+    make_layers,
+    missing_layers,
     read_corpus,
     read_references,
+    require_layers,
+    save_layer,
     save_setting,
     wanted_layers,
 )
@@ -94,7 +98,9 @@ def prepare(study: Study, options: RunOptions | None = None) -> Plan:
 def _common_vocabulary(source: Source, grids: Sequence[Grid]) -> Vocabulary:
     first: tuple[Grid, Vocabulary] | None = None
     for grid in grids:
-        vocabulary = load_vocabulary(source.tokenizer([grid.locations[cell] for cell in grid.cells() if cell in grid.locations]))
+        wanted = [grid.locations[cell] for cell in grid.cells() if cell in grid.locations]
+        wanted = wanted or sorted(grid.locations.values())
+        vocabulary = load_vocabulary(source.tokenizer(wanted))
         if first is not None and first[1].sha256 != vocabulary.sha256:
             raise DifferentTokenizers(
                 f"The tokenizers of {first[0].model} and {grid.model} differ (sha256 {first[1].sha256[:12]} and "
@@ -142,6 +148,7 @@ def ingest(
     plan = prepare(study, options)
     corpus = read_corpus(study, plan.vocabulary)
     references = read_references(study, plan.vocabulary)
+    require_layers(study)
     device = choose_device(options.device)
     engine = database.engine()
     writer = Writer(database, engine, options.reserve)
@@ -153,6 +160,10 @@ def ingest(
         return setting, save_environment(connection, environment)
 
     setting, environment_id = writer.commit(save)
+    # Tagging takes its time, so that no transaction waits for it.
+    names = writer.commit(partial(missing_layers, study=study, corpus_id=setting.corpus_id))
+    for layer in make_layers(corpus, plan.vocabulary, references, names):
+        writer.commit(partial(save_layer, corpus_id=setting.corpus_id, layer=layer))
     inputs = _inputs(plan, setting)
     planned = [
         writer.commit(partial(plan_cohort, study=study, grids=grids, inputs=inputs))
@@ -221,15 +232,14 @@ def _run_cohort(database: Database, run: CohortRun, blocks: Sequence[Block], nam
 
 
 def _run_block(database: Database, run: CohortRun, block: Block, name: str, tools: Tools, *, wait: bool) -> bool:
-    """Do a block; False if another process is at it and wait is not set."""
+    """Do a block; False if another process is at it and wait is not set, or took it while the server was lost."""
     if not run.lacks(block):
         return True
     with claim(database, f"{name}/{block.key}", wait=wait) as claimed:
         if not claimed:
             tools.meter.note(f"{block} is being ingested by another process: it comes last.")
             return False
-        run.run(block)
-        return True
+        return run.run(block, claimed.renew)
 
 
 def _name(setting: Setting, cohort: Cohort) -> str:

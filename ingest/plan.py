@@ -199,9 +199,7 @@ def _require_seed(grid: Grid, seed: int) -> None:
         )
 
 
-def matched_contrasts(
-    grids: Sequence[Grid], mean_surprisal: Mapping[tuple[str, int], float]
-) -> Iterator[Contrast]:
+def matched_contrasts(grids: Sequence[Grid], mean_surprisal: Mapping[tuple[str, int], float]) -> Iterator[Contrast]:
     """Kind `matched`: each model at each step against another one at its step of nearest mean surprisal.
 
     mean_surprisal: nats, by model and step, over its seeds; steps that have none are left out. Of two steps equally

@@ -127,8 +127,11 @@ class Readings:
     def _is_new(self, cell: Cell) -> bool:
         return cell not in self._held and cell not in self.failed
 
-    def keep(self, cells: Collection[Cell]) -> None:
-        """Forget every readout but these."""
+    def keep(self, cells: Collection[Cell], *, readouts: bool) -> None:
+        """Forget everything but these cells; with `readouts` the readouts of the others stay, on the shelf."""
+        if readouts:
+            self._held = {cell: held if cell in cells else Held(held.digest) for cell, held in self._held.items()}
+            return
         kept = {cell: held for cell, held in self._held.items() if cell in cells}
         # Two checkpoints with the same weights share a readout.
         for digest in {held.digest for held in self._held.values()} - {held.digest for held in kept.values()}:

@@ -136,13 +136,13 @@ def _longest_first(part: Window) -> int:
 def _watched(model: torch.nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
     """What enters the output head for a batch of inputs, [B, n] int64 -> [B, n, d], in any thread.
 
-    Only one position goes on through the head, to spare the logits of the others.
+    Only one position of one window goes on through the head, to spare the logits of the others.
     """
     seen: dict[int, list[Tensor]] = {}
 
     def keep(_: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         seen[get_ident()].append(arguments[0])
-        return (arguments[0][..., :1, :], *arguments[1:])
+        return (arguments[0][:1, :1], *arguments[1:])
 
     def final_states(inputs: Tensor) -> Tensor:
         seen[get_ident()] = []

@@ -94,7 +94,7 @@ class Reduction(Protocol):
 class EagerReduction:
     """One operation of torch after another: the reference for the compiled way, and the way on a GPU."""
 
-    tile: int | None = None
+    tile = None
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
@@ -160,7 +160,7 @@ class CompiledReduction:
     """
 
     def __init__(self, wanted: Wanted, kernels: CompiledKernels) -> None:
-        self.tile: int | None = kernels.tile
+        self.tile = kernels.tile
         self._wanted, self._kernels = wanted, kernels
         self._masks = torch.zeros(2, wanted.width)
         self._masks[0, wanted.classes.space_ids] = 1

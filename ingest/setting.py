@@ -22,7 +22,7 @@ from ingest.study import ReferenceSpec, Study, suggestion
 from ingest.tagging import MissingTaggerData, find_words, require_tagger_data
 from ingest.vocabulary import Vocabulary
 from warehouse import schema
-from warehouse.annotations import layer_names, load_layer
+from warehouse.annotations import layer_names, layer_source, load_layer
 from warehouse.dimensions import find_or_make, save_corpus, save_reference, save_tokenizer
 from warehouse.errors import WarehouseError
 from warehouse.layer import TOTAL, Layer
@@ -42,6 +42,10 @@ class NoCorpus(WarehouseError):
 
 class NoBeginningToken(WarehouseError):
     """The tokenizer has no token that begins a sequence."""
+
+
+class OtherLength(WarehouseError):
+    """A text does not have as many tokens as the study says."""
 
 
 class DifferentTokenizers(WarehouseError):
@@ -80,7 +84,7 @@ class Setting:
 
 
 def read_corpus(study: Study, vocabulary: Vocabulary) -> Corpus:
-    """The study's text as tokens. Raises NoCorpus, NoBeginningToken and what reading a corpus raises."""
+    """The study's text as tokens. Raises NoCorpus, NoBeginningToken, OtherLength and what reading a corpus raises."""
     spec = study.corpus
     if spec.path is None:
         raise NoCorpus(f"Study {study.name} names no corpus: set path in its [corpus] table, or pass --corpus FILE.")
@@ -89,7 +93,13 @@ def read_corpus(study: Study, vocabulary: Vocabulary) -> Corpus:
             "The tokenizer names no BOS token, which concatenated windows begin with: "
             "set bos_token in its tokenizer_config.json."
         )
-    return load_corpus(spec.path, vocabulary, name=spec.name or study.name, eos_policy=spec.eos, split=spec.split)
+    corpus = load_corpus(spec.path, vocabulary, name=spec.name or study.name, eos_policy=spec.eos, split=spec.split)
+    if spec.n_tokens not in (None, corpus.n_tokens):
+        raise OtherLength(
+            f"{spec.path} has {corpus.n_tokens:,} tokens and study {study.name} says {spec.n_tokens:,}: "
+            "this is another text, tokenizer or EOS policy than the study means; mend one of them, or drop n_tokens."
+        )
+    return corpus
 
 
 def read_references(study: Study, vocabulary: Vocabulary) -> list[Reference]:
@@ -116,7 +126,7 @@ def _read_reference(spec: ReferenceSpec, vocabulary: Vocabulary) -> Reference:
 def save_setting(
     connection: Connection, study: Study, name: str, vocabulary: Vocabulary, corpus: Corpus, references: list[Reference]
 ) -> Setting:
-    """Write the rows of a setting that are not there yet, its layers included, in the connection's transaction.
+    """Write the rows of a setting that are not there yet, in the connection's transaction; of layers only the total.
 
     name: what the tokenizer is called. Raises ConflictingInputs if a name stands for something else.
     """
@@ -134,7 +144,8 @@ def save_setting(
     fixed = {"vocabulary": study.protocol.vocabulary, "dtype": study.protocol.dtype, "tf32": False}
     protocol_id = find_or_make(connection, schema.protocol, {"name": study.protocol.name}, **protocol, **fixed)
     saved = {_save_reference(connection, reference, tokenizer_id): reference for reference in references}
-    _save_layers(connection, study, corpus, corpus_id, vocabulary, references)
+    if TOTAL not in layer_names(connection, corpus_id):
+        load_layer(connection, corpus_id, layers.everything(corpus.n_tokens))
     first = connection.execute(
         schema.corpus.select()
         .with_only_columns(schema.corpus.c.first_token_id)
@@ -186,29 +197,39 @@ def _save_reference(connection: Connection, reference: Reference, tokenizer_id: 
     )
 
 
-def _save_layers(
-    connection: Connection,
-    study: Study,
-    corpus: Corpus,
-    corpus_id: int,
-    vocabulary: Vocabulary,
-    references: list[Reference],
-) -> None:
-    absent = {TOTAL, *wanted_layers(study)} - layer_names(connection, corpus_id)
-    if absent.intersection(TAGGED) and not _can_tag(required=bool({*TAGGED}.intersection(study.layers))):
-        absent -= {*TAGGED}
-    for name, make in _makers(corpus, vocabulary, references).items():
-        if name in absent and (layer := make()).categories:  # the context of a lone token has no value
-            load_layer(connection, corpus_id, layer)
+def missing_layers(connection: Connection, study: Study, corpus_id: int) -> set[str]:
+    """Built-in layers of the corpus that a study wants and the warehouse lacks."""
+    return {*wanted_layers(study)} - {FINAL_SURPRISAL} - layer_names(connection, corpus_id)
 
 
-def _can_tag(*, required: bool) -> bool:
-    """Whether NLTK's tagger has its data, fetched if need be. Raises MissingTaggerData if required and it has not."""
+def require_layers(study: Study) -> None:
+    """Raise MissingTaggerData where the study names a layer whose data cannot be had."""
+    if {*TAGGED}.intersection(study.layers):
+        require_tagger_data(download=True)
+
+
+def make_layers(
+    corpus: Corpus, vocabulary: Vocabulary, references: list[Reference], names: set[str]
+) -> Iterator[Layer]:
+    """The built-in layers of these names, but for those that say nothing of this corpus, or cannot be had."""
+    if names.intersection(TAGGED) and not _can_tag():
+        names = names - {*TAGGED}
+    made = (make() for name, make in _makers(corpus, vocabulary, references).items() if name in names)
+    # The context of a lone token has no value.
+    return (layer for layer in made if layer.categories)
+
+
+def save_layer(connection: Connection, corpus_id: int, layer: Layer) -> None:
+    """Write a layer, unless another process did meanwhile."""
+    if layer_source(connection, corpus_id, layer.name) is None:
+        load_layer(connection, corpus_id, layer)
+
+
+def _can_tag() -> bool:
+    """Whether NLTK's tagger has its data, fetched if need be; a warning where it has not."""
     try:
         require_tagger_data(download=True)
     except MissingTaggerData as missing:
-        if required:
-            raise
         log.warning("Layers %s are left out: %s", " and ".join(TAGGED), missing)
         return False
     return True
@@ -231,7 +252,6 @@ def _makers(corpus: Corpus, vocabulary: Vocabulary, references: list[Reference])
     counted = next((r for r in references if r.name == "unigram"), None) or next(iter(references), None)
     counts = counted or reference_from_ids(corpus.name, corpus.ids, vocabulary.length, source=f"corpus {corpus.name}")
     return {
-        TOTAL: lambda: layers.everything(corpus.n_tokens),
         "document": lambda: layers.document(corpus),
         "word_class": lambda: layers.word_class(corpus),
         "word_start": lambda: layers.word_start(corpus, words()),

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Integer,
+    MetaData,
     Text,
     text,
 )
@@ -19,6 +20,18 @@ from sqlalchemy.types import TypeEngine
 
 #: The schema of all tables.
 SCHEMA = "warehouse"
+
+#: All tables, and how their constraints are named.
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    },
+)
 
 
 def key(name: str, comment: str) -> Column[int]:

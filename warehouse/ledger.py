@@ -5,7 +5,8 @@ Rows are written when a plan is made, before anything is computed, so that what 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,57 +51,60 @@ class ComparisonKey:
     step_q: int
 
 
-# Which two runs answer a comparison of each kind: two seeds, the evaluations that a study lists, or one seed label on
-# both sides, which within one model is one run.
+# An evaluation with its run: one side of a pair.
+SIDE = """(
+    select
+        evaluation.evaluation_id, evaluation.corpus_id, evaluation.protocol_id, evaluation.mean_surprisal,
+        checkpoint.step, checkpoint.status, run.run_id, run.model_id, run.seed, run.outlier
+    from warehouse.evaluation as evaluation
+    inner join warehouse.checkpoint as checkpoint on checkpoint.checkpoint_id = evaluation.checkpoint_id
+    inner join warehouse.run as run on run.run_id = checkpoint.run_id
+)"""
+
+# Which two sides answer a comparison of each kind: two seeds, the evaluations that a study lists, or one seed label on
+# both, which within one model is one run.
 ANSWERS = """
 case comparison.kind
-    when 'seed' then run_p.run_id <> run_q.run_id
+    when 'seed' then p.run_id <> q.run_id
     when 'custom' then exists (
         select from warehouse.custom_pair as listed
         where
             listed.comparison_id = comparison.comparison_id
             and listed.evaluation_p = p.evaluation_id and listed.evaluation_q = q.evaluation_id
     )
-    else run_p.seed = run_q.seed
+    else p.seed = q.seed
 end
 """
+
+# All sides of a corpus and protocol, found once and not for every comparison.
+SIDES = f"with side as materialized (select * from {SIDE} as s where corpus_id = :corpus and protocol_id = :protocol)"
 
 # The pairs of evaluations that answer a comparison, whether or not they are done.
 _PLANNED = f"""
 from warehouse.comparison as comparison
-inner join warehouse.run as run_p on run_p.model_id = comparison.model_id
-inner join warehouse.checkpoint as checkpoint_p
-    on checkpoint_p.run_id = run_p.run_id and checkpoint_p.step = comparison.step
-inner join warehouse.evaluation as p
-    on p.checkpoint_id = checkpoint_p.checkpoint_id
-    and p.corpus_id = comparison.corpus_id and p.protocol_id = comparison.protocol_id
-inner join warehouse.run as run_q on run_q.model_id = comparison.model_q_id
-inner join warehouse.checkpoint as checkpoint_q
-    on checkpoint_q.run_id = run_q.run_id and checkpoint_q.step = comparison.step_q
-inner join warehouse.evaluation as q
-    on q.checkpoint_id = checkpoint_q.checkpoint_id
-    and q.corpus_id = comparison.corpus_id and q.protocol_id = comparison.protocol_id
+inner join side as p on p.model_id = comparison.model_id and p.step = comparison.step
+inner join side as q on q.model_id = comparison.model_q_id and q.step = comparison.step_q
 where comparison.corpus_id = :corpus and comparison.protocol_id = :protocol and {ANSWERS}
 """
 
-_FLAGGED = f"select distinct comparison.comparison_id {_PLANNED} and (run_p.outlier or run_q.outlier)"
+_FLAGGED = f"{SIDES} select distinct comparison.comparison_id {_PLANNED} and (p.outlier or q.outlier)"
 
-# Counted before it is joined: so the planner cannot count for each comparison anew.
 _EXPECT_PAIRS = f"""
-with planned as materialized (
-    select comparison.comparison_id, count(*) as n_pairs
-    {_PLANNED} and (comparison.run_set = 'all' or not (run_p.outlier or run_q.outlier))
-    group by comparison.comparison_id
-)
+{SIDES}
 
 update warehouse.comparison as comparison
-set n_pairs_expected = coalesce(planned.n_pairs, 0)
-from warehouse.comparison as chosen
-left join planned on planned.comparison_id = chosen.comparison_id
-where
-    chosen.corpus_id = :corpus and chosen.protocol_id = :protocol
-    and chosen.n_pairs_expected <> coalesce(planned.n_pairs, 0)
-    and comparison.comparison_id = chosen.comparison_id
+set n_pairs_expected = expected.n_pairs
+from (
+    select chosen.comparison_id, count(planned.comparison_id) as n_pairs
+    from warehouse.comparison as chosen
+    left join (
+        select comparison.comparison_id
+        {_PLANNED} and (comparison.run_set = 'all' or not (p.outlier or q.outlier))
+    ) as planned on planned.comparison_id = chosen.comparison_id
+    where chosen.corpus_id = :corpus and chosen.protocol_id = :protocol
+    group by chosen.comparison_id
+) as expected
+where expected.comparison_id = comparison.comparison_id and expected.n_pairs <> comparison.n_pairs_expected
 """
 
 _DECLARE_TWINS = f"""
@@ -275,14 +279,26 @@ def _list_pairs(connection: Connection, pairs: Mapping[int, Iterable[tuple[int, 
 def settle_run_sets(connection: Connection, corpus_id: int, protocol_id: int) -> None:
     """Enter the comparisons of run set all that flagged runs call for, and count the pairs that every one expects."""
     keys = {"corpus": corpus_id, "protocol": protocol_id}
-    for statement in (_DECLARE_TWINS, _LIST_TWINS_PAIRS, _EXPECT_PAIRS):
-        connection.execute(text(statement), keys)
+    with in_bulk(connection):
+        for statement in (_DECLARE_TWINS, _LIST_TWINS_PAIRS, _EXPECT_PAIRS):
+            connection.execute(text(statement), keys)
 
 
 def needless_twins(connection: Connection, corpus_id: int, protocol_id: int) -> list[int]:
     """Comparisons of run set all in which no flagged run takes part: they say what run set default says."""
     keys = {"corpus": corpus_id, "protocol": protocol_id}
-    return list(connection.execute(text(_NEEDLESS_TWINS), keys).scalars())
+    with in_bulk(connection):
+        return list(connection.execute(text(_NEEDLESS_TWINS), keys).scalars())
+
+
+@contextmanager
+def in_bulk(connection: Connection) -> Iterator[None]:
+    """Join whole tables meanwhile: of tables that are being filled the planner knows no sizes, and would look up
+    each of their rows by its key, millions of times.
+    """
+    connection.execute(text("set local enable_nestloop = off"))
+    yield
+    connection.execute(text("reset enable_nestloop"))
 
 
 def twins(connection: Connection, comparison_ids: Collection[int]) -> dict[int, int]:

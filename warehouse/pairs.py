@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from warehouse import schema
 from warehouse.facts import copy_units, driver, read_groups
-from warehouse.ledger import ANSWERS
+from warehouse.ledger import ANSWERS, SIDE, SIDES, in_bulk
 from warehouse.locks import share_corpus
 
 Kl = NDArray[np.float32]
@@ -49,58 +49,49 @@ class Member:
     token_facts: bool
 
 
-# Which pairs answer a comparison: same corpus and protocol, the two models and steps, good checkpoints, no flagged run,
-# the KL of every token unless sums are enough.
-_ELIGIBLE = f"""
-from warehouse.comparison as comparison
-inner join warehouse.run as run_p on run_p.model_id = comparison.model_id
-inner join warehouse.checkpoint as checkpoint_p
-    on checkpoint_p.run_id = run_p.run_id and checkpoint_p.step = comparison.step and checkpoint_p.status = 'ok'
-inner join warehouse.evaluation as p
-    on p.checkpoint_id = checkpoint_p.checkpoint_id
-    and p.corpus_id = comparison.corpus_id and p.protocol_id = comparison.protocol_id
-inner join warehouse.comparison_pair as pair on pair.evaluation_p = p.evaluation_id
-inner join warehouse.evaluation as q
-    on q.evaluation_id = pair.evaluation_q
-    and q.corpus_id = comparison.corpus_id and q.protocol_id = comparison.protocol_id
-inner join warehouse.checkpoint as checkpoint_q
-    on checkpoint_q.checkpoint_id = q.checkpoint_id
-    and checkpoint_q.step = comparison.step_q and checkpoint_q.status = 'ok'
-inner join warehouse.run as run_q on run_q.run_id = checkpoint_q.run_id and run_q.model_id = comparison.model_q_id
-where
-    (comparison.run_set = 'all' or not (run_p.outlier or run_q.outlier))
-    and (comparison.kind = 'cross' or pair.token_facts)
-    and {ANSWERS}
-"""
+def _eligible(side: str) -> str:
+    """The pairs that answer a comparison: of its corpus, protocol, models and steps, of good checkpoints, without a
+    flagged run, with the KL of every token unless sums are enough. side: where sides are looked up.
+    """
+    return f"""
+    from warehouse.comparison as comparison
+    inner join {side} as p
+        on p.corpus_id = comparison.corpus_id and p.protocol_id = comparison.protocol_id
+        and p.model_id = comparison.model_id and p.step = comparison.step and p.status = 'ok'
+    inner join warehouse.comparison_pair as pair on pair.evaluation_p = p.evaluation_id
+    inner join {side} as q
+        on q.evaluation_id = pair.evaluation_q
+        and q.corpus_id = comparison.corpus_id and q.protocol_id = comparison.protocol_id
+        and q.model_id = comparison.model_q_id and q.step = comparison.step_q and q.status = 'ok'
+    where
+        (comparison.run_set = 'all' or not (p.outlier or q.outlier))
+        and (comparison.kind = 'cross' or pair.token_facts)
+        and {ANSWERS}
+    """
+
 
 _MEMBER = """
-pair.pair_id, run_p.seed as seed_p, run_q.seed as seed_q, pair.mean_kl,
+pair.pair_id, p.seed as seed_p, q.seed as seed_q, pair.mean_kl,
 p.mean_surprisal - q.mean_surprisal as surprisal_difference, pair.token_facts
 """
 
-_MEMBERS = f"""
-select {_MEMBER}
-{_ELIGIBLE} and comparison.comparison_id = :comparison
-order by run_p.seed, run_q.seed
-"""
+_MEMBERS = f"select {_MEMBER} {_eligible(SIDE)} and comparison.comparison_id = :comparison order by p.seed, q.seed"
 
 # The pairs that a comparison was derived from.
 _STORED_MEMBERS = f"""
 select {_MEMBER}
 from warehouse.comparison_member as member
 inner join warehouse.comparison_pair as pair on pair.pair_id = member.pair_id
-inner join warehouse.evaluation as p on p.evaluation_id = pair.evaluation_p
-inner join warehouse.checkpoint as checkpoint_p on checkpoint_p.checkpoint_id = p.checkpoint_id
-inner join warehouse.run as run_p on run_p.run_id = checkpoint_p.run_id
-inner join warehouse.evaluation as q on q.evaluation_id = pair.evaluation_q
-inner join warehouse.checkpoint as checkpoint_q on checkpoint_q.checkpoint_id = q.checkpoint_id
-inner join warehouse.run as run_q on run_q.run_id = checkpoint_q.run_id
+inner join {SIDE} as p on p.evaluation_id = pair.evaluation_p
+inner join {SIDE} as q on q.evaluation_id = pair.evaluation_q
 where member.comparison_id = :comparison
-order by run_p.seed, run_q.seed
+order by p.seed, q.seed
 """
 
 _OUTDATED = f"""
-with chosen as (
+{SIDES},
+
+chosen as (
     select comparison_id, run_set from warehouse.comparison
     where
         corpus_id = :corpus and protocol_id = :protocol
@@ -109,7 +100,7 @@ with chosen as (
 
 eligible as (
     select comparison.comparison_id, pair.pair_id
-    {_ELIGIBLE} and comparison.comparison_id in (select comparison_id from chosen)
+    {_eligible("side")} and comparison.comparison_id in (select comparison_id from chosen)
 ),
 
 member as (
@@ -189,7 +180,8 @@ def outdated(connection: Connection, corpus_id: int, protocol_id: int, model_ids
     """
     models = [model_ids] if isinstance(model_ids, int) else list(model_ids)
     keys = {"corpus": corpus_id, "protocol": protocol_id, "models": models}
-    return list(connection.execute(text(_OUTDATED), keys).scalars())
+    with in_bulk(connection):
+        return list(connection.execute(text(_OUTDATED), keys).scalars())
 
 
 def visible_members(connection: Connection, comparison_id: int, known: Mapping[int, Kl]) -> list[Member]:

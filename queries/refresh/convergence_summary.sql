@@ -60,30 +60,46 @@ group by 1, 2;
 
 analyze refresh_cluster;
 
--- KL of each pair over the tokens with a value
+-- KL of each pair over the tokens with a value. Arrays are unnested in the select list, side by side, and summed by the
+-- pair alone: that takes half the time of a lateral join and of grouping by seeds.
 create temporary table refresh_pair as
 select
-    layer.comparison_id,
-    layer.layer_id,
-    item.category_id,
+    total.comparison_id,
+    total.layer_id,
+    total.category_id,
     run_p.seed as seed_p,
     run_q.seed as seed_q,
-    coalesce(sum(item.kl), 0) as total
-from refresh_layer as layer
-inner join warehouse.comparison_member as member on layer.comparison_id = member.comparison_id
-inner join warehouse.comparison_pair as pair on member.pair_id = pair.pair_id
+    total.total
+from (
+    select
+        item.comparison_id,
+        item.pair_id,
+        item.layer_id,
+        item.category_id,
+        coalesce(sum(item.kl::double precision), 0) as total
+    from (
+        select
+            layer.comparison_id,
+            member.pair_id,
+            layer.layer_id,
+            unnest(annotation.category_ids) as category_id,
+            unnest(chunk.kl) as kl
+        from refresh_layer as layer
+        inner join warehouse.comparison_member as member on layer.comparison_id = member.comparison_id
+        inner join warehouse.divergence_chunk as chunk on member.pair_id = chunk.pair_id
+        inner join warehouse.annotation_chunk as annotation
+            on layer.layer_id = annotation.layer_id and chunk.chunk_id = annotation.chunk_id
+    ) as item
+    where item.category_id is not null
+    group by item.comparison_id, item.pair_id, item.layer_id, item.category_id
+) as total
+inner join warehouse.comparison_pair as pair on total.pair_id = pair.pair_id
 inner join warehouse.evaluation as evaluation_p on pair.evaluation_p = evaluation_p.evaluation_id
 inner join warehouse.checkpoint as checkpoint_p on evaluation_p.checkpoint_id = checkpoint_p.checkpoint_id
 inner join warehouse.run as run_p on checkpoint_p.run_id = run_p.run_id
 inner join warehouse.evaluation as evaluation_q on pair.evaluation_q = evaluation_q.evaluation_id
 inner join warehouse.checkpoint as checkpoint_q on evaluation_q.checkpoint_id = checkpoint_q.checkpoint_id
-inner join warehouse.run as run_q on checkpoint_q.run_id = run_q.run_id
-inner join warehouse.divergence_chunk as chunk on member.pair_id = chunk.pair_id
-inner join warehouse.annotation_chunk as annotation
-    on layer.layer_id = annotation.layer_id and chunk.chunk_id = annotation.chunk_id
-cross join lateral unnest(chunk.kl::double precision [], annotation.category_ids) as item (kl, category_id)
-where item.category_id is not null
-group by 1, 2, 3, 4, 5;
+inner join warehouse.run as run_q on checkpoint_q.run_id = run_q.run_id;
 
 analyze refresh_pair;
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ingest.divergence import (
     Distribution,
     kl_between,
+    kl_both,
     kl_divergence,
     log_softmax,
     mixture_entropy,
@@ -46,6 +47,8 @@ def test_kl_of_wide_distributions_keeps_the_error_of_methods_and_is_never_negati
     for actual in (
         kl_divergence(log_softmax(p), log_softmax(q)),
         kl_between(Distribution.of(p), Distribution.of(q)),
+        kl_both(Distribution.of(p), Distribution.of(q))[0],
+        kl_both(Distribution.of(q), Distribution.of(p))[1],
     ):
         assert actual.dtype == torch.float32
         assert actual.min() >= 0
@@ -59,6 +62,7 @@ def test_kl_of_logits_two_hundred_apart_is_finite_and_exact() -> None:
         for actual in (
             kl_divergence(log_softmax(x), log_softmax(y)),
             kl_between(Distribution.of(x), Distribution.of(y)),
+            kl_both(Distribution.of(y), Distribution.of(x))[1],
         ):
             np.testing.assert_allclose(actual, float64_kl(x, y), rtol=1e-6, atol=1e-9)
 

@@ -184,6 +184,16 @@ def test_a_text_of_unknown_length_is_counted_by_the_token(command: Callable[...,
     assert "to write: 18 values for each token" in told.output
 
 
+def test_a_text_of_another_length_than_the_study_says_is_refused(
+    study_file: Path, ingested: Ingested, command: Callable[..., Outcome]
+) -> None:
+    n_tokens = ingested.report.n_tokens
+    assert command("ingest", str(study_file), "--dry-run", "--n-tokens", str(n_tokens)).status == 0
+    told = command("ingest", str(study_file), "--dry-run", "--n-tokens", "1")
+    assert told.status == 2
+    assert f"letters.jsonl has {n_tokens:,} tokens and study letters says 1: this is another text" in told.errors
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -179,6 +179,21 @@ def test_a_revision_that_does_not_exist_is_missing_and_the_nearest_are_named(hub
     assert waited == []
 
 
+def test_where_the_hub_has_no_step_of_the_suite_none_is_named(hub: Hub) -> None:
+    hub.add(SEED1, "main", {})
+    with pytest.raises(MissingRevision, match=r"no revision step8; none are known\. Drop step 8"):
+        source().fetch(at(8))
+
+
+def test_a_refusal_is_not_asked_again(hub: Hub, saved: dict[int, Any]) -> None:
+    hub.add(SEED1, "step1", saved[1])
+    hub.failures = [403]
+    waited: list[float] = []
+    with pytest.raises(HubUnreachable, match=r"could not fetch EleutherAI/pythia-14m-seed1 at step1 .*403"):
+        source(pause=waited.append).fetch(at(1))
+    assert waited == []
+
+
 def test_a_repository_that_does_not_exist_is_missing(hub: Hub, saved: dict[int, Any]) -> None:
     hub.add(SEED1, "step1", saved[1])
     with pytest.raises(MissingRevision, match=r"no repository EleutherAI/pythia-14m-seed2 .* drop seed 2 of 14m"):

@@ -227,13 +227,13 @@ def test_a_users_object_with_the_name_of_ours_is_refused_not_overwritten(
 def test_a_function_with_other_arguments_replaces_the_old_one(owner: psycopg.Connection[Any], package: Package) -> None:
     for path in ("functions/context_length.sql", "views/token_score.sql"):
         text = (package.root / path).read_text()
-        text = text.replace("bos boolean)", "bos boolean, spare integer)").replace(
+        text = text.replace("bos boolean\n)", "bos boolean, spare integer\n)").replace(
             "integer, boolean)", "integer, boolean, integer)"
         )
-        package.write(path, text.replace("evaluation.bos\n", "evaluation.bos, 0\n"))
+        package.write(path, text.replace("evaluation.bos\n    )", "evaluation.bos, 0\n    )"))
     sync.sync(owner)
     found = ask(owner, "select pronargs from pg_proc where proname = 'context_length'")
-    assert found == [(4,)]
+    assert found == [(6,)]
     assert sync.is_current(owner)
 
 
