@@ -79,7 +79,8 @@ class _Studies:
 
     def _seconds(self, studies: list[Study]) -> tuple[list[float], list[int]]:
         """Seconds that each study takes at best, and the tokens of its corpus."""
-        self._ingest(studies[0])  # what a process does once
+        if self.rounds > 1:
+            self._ingest(studies[0])  # what a process does once
         rounds = [[self._ingest(study) for study in studies] for _ in range(self.rounds)]
         seconds = [min(report.seconds for report in reports) for reports in zip(*rounds, strict=True)]
         return seconds, [report.n_tokens for report in rounds[0]]

@@ -41,7 +41,6 @@ def random_model(shape: Shape, seed: int = 0) -> Any:
         num_attention_heads=shape.heads,
         intermediate_size=4 * shape.hidden,
         max_position_embeddings=shape.context,
-        rotary_pct=0.25,
         use_cache=False,
         bos_token_id=0,
         eos_token_id=0,

@@ -143,7 +143,9 @@ class CompiledKernels:
         logits, log_p, p = self.logits(1)[0].zero_(), self.blocks(3), self.blocks(3)
         self.row_sums(logits, torch.zeros(self.tile, dtype=torch.int64), torch.zeros(2, self.width))
         zeros = torch.zeros(self.tile, 1)
-        self.reference_sums(logits, zeros, zeros, zeros, torch.zeros(self.width), torch.zeros(self.width))
+        self.reference_sums(
+            logits, zeros, zeros.clone(), zeros.clone(), torch.zeros(self.width), torch.zeros(self.width)
+        )
         rows = slice(0, BLOCK_ROWS)
         self.normalise(logits[rows], zeros[rows], zeros[rows], zeros[rows], self.rows_of(log_p[0]), self.rows_of(p[0]))
         self.pair_sums(log_p, p, torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]))

@@ -31,7 +31,7 @@ from ingest.study import Study
 from ingest.weights import Weights
 from ingest.windows import passes
 from warehouse.dimensions import ConflictingInputs
-from warehouse.errors import WarehouseError
+from warehouse.errors import RunFailed, WarehouseError
 from warehouse.ledger import record_failure
 
 T = TypeVar("T")
@@ -150,8 +150,8 @@ class Readings:
             return
         try:
             self._held[cell] = Held(self._read(cell))
-        except ConflictingInputs:
-            raise
+        except (ConflictingInputs, RunFailed):
+            raise  # no fault of the checkpoint
         except WarehouseError as error:
             missing = isinstance(error, MissingCheckpoint | MissingRevision)
             self.fail(cell, "missing" if missing else "failed", str(error))

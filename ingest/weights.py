@@ -40,14 +40,13 @@ class Weights:
     """The tensors of one checkpoint as stored, by the names in its files.
 
     sha256: over name, dtype, shape and bytes of each tensor in order of names, so neither sharding nor file metadata
-    count, and equal hashes mean equal weights. pickled: they come from `.bin` files.
+    count, and equal hashes mean equal weights.
     """
 
     path: Path
     config: dict[str, Any]
     tensors: Mapping[str, Tensor]
     sha256: str
-    pickled: bool = False
 
     @property
     def architecture_key(self) -> str:
@@ -66,7 +65,7 @@ def read_weights(path: Path, *, allow_pickle: bool = False) -> Weights:
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors.update(_read_pickle(file) if file.suffix == PICKLE else _read_tensors(file))
-    return Weights(path, config, tensors, hash_tensors(tensors), pickled=files[0].suffix == PICKLE)
+    return Weights(path, config, tensors, hash_tensors(tensors))
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from warehouse import schema
 from warehouse.database import Database
-from warehouse.facts import copy_chunks, driver, read_groups, read_tokens
+from warehouse.facts import copy_chunks, copy_rows, copy_units, driver, read_groups, read_tokens
 
 REALS = ("surprisal", "entropy", "top_surprisal", "space_logmass", "punct_logmass", "eos_logmass", "pad_logmass")
 INTEGERS = ("rank", "top_vocab_id")
@@ -98,6 +98,91 @@ def test_the_bytes_are_those_that_psycopg_writes(
             copy.set_types(["int4", "int8", *("int4[]" if name in INTEGERS else "float4[]" for name in columns)])
             copy.write_row((9, 1, *(None if values is None else as_list(values) for values in columns.values())))
     assert b"".join(sent) == file.getvalue()
+
+
+def test_many_chunks_with_gaps_here_and_there_are_those_that_were_written(database: Database) -> None:
+    columns = scores(256 * 150 + 7)
+    surprisal, rank = columns["surprisal"], columns["rank"]
+    assert surprisal is not None
+    assert rank is not None
+    columns["entropy"], rank[:] = surprisal + 1, np.arange(len(rank)) % 1000 + 1
+    for chunk in (0, 3, 70, 71, 149):
+        surprisal[256 * chunk + 5], rank[256 * chunk + 255] = np.nan, -1
+    with database.engine().begin() as connection:
+        assert copy_chunks(connection, schema.score_chunk, {"evaluation_id": 1}, 512, columns) == 151
+        back = read(connection, "surprisal", "entropy", "rank")
+    for values, expected in zip(back, (surprisal, columns["entropy"], rank), strict=True):
+        np.testing.assert_array_equal(values, expected)
+    with database.connect() as plain:
+        chunks = plain.execute("select chunk_id, cardinality(rank) from warehouse.score_chunk order by 1").fetchall()
+    assert chunks == [(2 + number, 256 if number < 150 else 7) for number in range(151)]
+
+
+def test_units_written_together_are_those_written_one_by_one(database: Database) -> None:
+    # The second is longer, and the third has gaps.
+    units = {pair: np.random.default_rng(pair).random(300 * pair).astype(np.float32) for pair in (1, 2, 3)}
+    units[3][::100] = np.nan
+    with database.engine().begin() as connection:
+        rows = [({"pair_id": pair}, {"kl": kl}) for pair, kl in units.items()]
+        assert copy_units(connection, schema.divergence_chunk, rows, 256) == 2 + 3 + 4
+        together = chunks_of_pairs(connection)
+        connection.rollback()
+    with database.engine().begin() as connection:
+        for pair, kl in units.items():
+            copy_chunks(connection, schema.divergence_chunk, {"pair_id": pair}, 256, {"kl": kl})
+        assert together == chunks_of_pairs(connection)
+
+
+def test_no_units_write_nothing(database: Database) -> None:
+    with database.engine().begin() as connection:
+        assert copy_units(connection, schema.divergence_chunk, [], 256) == 0
+        assert chunks_of_pairs(connection) == []
+
+
+@pytest.mark.parametrize("n", [255, 256, 300, 600])
+def test_several_elements_of_a_token_stay_together(database: Database, n: int) -> None:
+    ids = np.arange(3 * n, dtype=np.int32).reshape(n, 3)
+    columns = {"vocab_ids": ids, "log_probabilities": -ids.astype(np.float32)}
+    with database.engine().begin() as connection:
+        copy_chunks(connection, schema.top_chunk, {"evaluation_id": 1, "k": 3}, 0, columns)
+        rows = driver(connection).execute(
+            "select k, vocab_ids, log_probabilities from warehouse.top_chunk order by chunk_id"
+        )
+        for number, (k, stored, logs) in enumerate(rows):
+            expected = ids[256 * number : 256 * number + 256].ravel().tolist()
+            assert (k, stored, logs) == (3, expected, [-float(value) for value in expected])
+    assert number == -(-n // 256) - 1
+
+
+def test_rows_are_those_that_statements_would_insert(database: Database) -> None:
+    sums = [c.name for c in schema.score_summary.c if c.name.startswith(("sum", "min", "max", "cluster_"))]
+    row = {"evaluation_id": 1, "layer_id": 2, "clusters": 3, "n": 2**40, "n_correct": 0}
+    values = [np.random.default_rng(number).random(len(sums)).tolist() for number in range(3)]
+    rows = [{**row, "category_id": number, **dict(zip(sums, values[number], strict=True))} for number in range(3)]
+    with database.engine().begin() as connection:
+        copy_rows(connection, schema.score_summary, rows)
+        copied = connection.execute(schema.score_summary.select()).all()
+        connection.rollback()
+    with database.engine().begin() as connection:
+        connection.execute(schema.score_summary.insert(), rows)
+        assert copied == connection.execute(schema.score_summary.select()).all()
+        assert len(copied) == 3
+
+
+def test_rows_may_hold_arrays_and_nulls(database: Database) -> None:
+    summary = schema.convergence_summary
+    numbers = [c.name for c in summary.c if c.name not in ("category_id", "pair_square_sum", "seed_sums")]
+    with database.engine().begin() as connection:
+        row = {**dict.fromkeys(numbers, 1), "category_id": 5, "pair_square_sum": None, "seed_sums": [0.5, 1e-300]}
+        copy_rows(connection, summary, [row])
+        copy_rows(connection, summary, [])
+        [stored] = connection.execute(summary.select()).mappings()
+    assert dict(stored) == row
+
+
+def chunks_of_pairs(connection: Connection) -> list[tuple[Any, ...]]:
+    query = "select pair_id, chunk_id, kl from warehouse.divergence_chunk order by pair_id, chunk_id"
+    return driver(connection).execute(query).fetchall()
 
 
 def as_list(values: NDArray[Any]) -> list[float | int | None]:
