@@ -261,7 +261,7 @@ class CohortRun:
             mixtures=[tuple(index[cell] for cell in group) for group in work.groups],
             references=self._references,
             top_k=self._study.top_k,
-            path=self._tools.path,
+            compiled=self._tools.path == "compiled",
             progress=lambda tokens: self._tools.meter.tokens(tokens * weight),
         )
 

@@ -6,6 +6,7 @@ Knows processes, locks and sockets; nothing of the warehouse's tables. The serve
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import shlex
@@ -38,6 +39,7 @@ DATABASE = "warehouse"
 PATIENCE = 10.0  # seconds for the remains of a killed server to go away
 SILENCE = 60.0  # seconds that a server which is up may leave a connection unanswered
 STOP_LIMIT = 300.0  # seconds
+ASKED_AGAIN = 10.0  # seconds between two requests to stop
 
 
 class ServerFailed(RunFailed):
@@ -313,10 +315,14 @@ class EmbeddedServer:
 
     def _end(self, postmaster: Postmaster) -> None:
         """Ask the server to end its sessions and stop, and wait until it did."""
-        os.kill(postmaster.pid, signal.SIGINT)
-        deadline = time.monotonic() + STOP_LIMIT
+        asked, deadline = -math.inf, time.monotonic() + STOP_LIMIT
         notice = Notice(self._say, "Waiting for PostgreSQL to write its last checkpoint.")
         while postmaster.alive:
+            # Asked more than once, since a server that is just starting again after a crash may overhear it.
+            if time.monotonic() > asked + ASKED_AGAIN:
+                with suppress(ProcessLookupError):
+                    os.kill(postmaster.pid, signal.SIGINT)
+                asked = time.monotonic()
             if time.monotonic() > deadline:
                 raise ServerFailed(
                     f"PostgreSQL (process {postmaster.pid}) did not stop within five minutes; "
