@@ -6,7 +6,7 @@ Pairs of other steps and models come at the end. What a pass over the tokens com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
@@ -107,11 +107,12 @@ class CohortRun:
                 "run the same command again when the other processes have ended."
             )
             return
-        if "matched" in self._study.kinds:
+        if self._matches():
             self._tools.commit(self._match)
         self._apart = self._find_apart()
-        self._forget_partial([contrast for contrast in self._apart if contrast.kind == "cross"])
+        self._forget_partial([c for c in self._apart if c.kind == "cross" and self._can_add_to(c)])
         for together in self._packed(self._apart):
+            self._readings.keep(_cells(together), readouts=_cells(self._apart))
             pairs = {pair for contrast in together for pair in contrast.pairs if pair in self._cohort.missing}
             pairs = {(p, q) for p, q in pairs if self._scored(p) and self._scored(q)}
             new = self._readings.hold({cell for pair in pairs for cell in pair})
@@ -130,7 +131,10 @@ class CohortRun:
 
     def is_across(self) -> bool:
         """Whether there are pairs for `across`."""
-        return "matched" in self._study.kinds or bool(self._apart)
+        return self._matches() or bool(self._apart)
+
+    def _matches(self) -> bool:
+        return "matched" in self._study.kinds and len(self._cohort.grids) > 1
 
     def _forget_partial(self, crossed: Sequence[Contrast]) -> None:
         """Of comparisons that keep sums alone all pairs are measured together, also those that were there."""
@@ -139,6 +143,11 @@ class CohortRun:
         if ids:
             self._tools.commit(lambda connection: forget_bare_pairs(connection, ids))
             self._adopt(replace(self._cohort, missing=self._cohort.missing | pairs))
+
+    def _can_add_to(self, contrast: Contrast) -> bool:
+        """Whether some missing pair of a comparison can be measured: one with a checkpoint that nobody has cannot."""
+        missing = self._cohort.missing.intersection(contrast.pairs)
+        return any(self._scored(p) and self._scored(q) for p, q in missing)
 
     def _scored(self, cell: Cell) -> bool:
         return self._cohort.entries[cell].complete
@@ -173,10 +182,9 @@ class CohortRun:
         means = mean_surprisals(connection, inputs.corpus_id, inputs.protocol_id, list(cohort.model_ids.values()))
         names = {number: model for model, number in cohort.model_ids.items()}
         by_name = {(names[model_id], step): mean for (model_id, step), mean in means.items()}
-        wanted = matched_contrasts(list(cohort.grids.values()), by_name)
+        wanted = list(matched_contrasts(list(cohort.grids.values()), by_name))
         cohort = with_contrasts(connection, cohort, wanted)
-        ids = [key for key, contrast in cohort.contrasts.items() if contrast.kind == "matched"]
-        withdraw_others(connection, "matched", inputs.corpus_id, inputs.protocol_id, list(names), ids)
+        withdraw_others(connection, inputs.corpus_id, inputs.protocol_id, [cohort.key(each) for each in wanted])
         self._adopt(cohort)
 
     def _assess(self, connection: Connection) -> list[str]:
@@ -198,12 +206,12 @@ class CohortRun:
             yield group
 
     def _forget(self, step: int) -> None:
-        """Keep what later visits need: each model's latest step up to this one, and its last; all, for `across`."""
+        """Keep what later visits need: each model's latest step up to this one, its last, and what `across` needs."""
         kept = set()
         for grid in self._cohort.grids.values():
             latest = max((s for s in grid.steps[:-1] if s <= step), default=None)
             kept |= {Cell(grid.model, seed, s) for seed in grid.seeds for s in (latest, grid.last) if s is not None}
-        self._readings.keep(kept, readouts=self.is_across())
+        self._readings.keep(kept, readouts=set(self._cohort.cells()) if self._matches() else _cells(self._apart))
 
     # --- visits -------------------------------------------------------------------------------------------------
 
@@ -245,7 +253,9 @@ class CohortRun:
         self._keep_scores(work, measured)
         self._tools.commit(lambda connection: self._recorder.write(connection, work, measured))
         outcome = self._tools.outcome
-        outcome.evaluations += sum(not self._cohort.entries[cell].complete for cell in work.scored)
+        new = sum(not self._scored(cell) for cell in work.scored)
+        outcome.evaluations += new
+        outcome.extended += len(work.scored) - new
         outcome.pairs += len(work.pairs)
         self._adopt(self._cohort.done({cell: self._readings[cell].digest for cell in work.scored}, work.pairs))
 
@@ -304,6 +314,10 @@ class CohortRun:
             surprisal = read_scores(connection, evaluation_id, ("surprisal",))["surprisal"]
             layer = layers.final_surprisal(surprisal, source=str(cell))
             load_layer(connection, corpus_id, layer, model_id=model_id, replace=True)
+
+
+def _cells(contrasts: Iterable[Contrast]) -> set[Cell]:
+    return {cell for contrast in contrasts for pair in contrast.pairs for cell in pair}
 
 
 def _step_in(source: str) -> int:

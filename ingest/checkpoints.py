@@ -108,10 +108,9 @@ class CheckpointReader:
 
 def build(weights: Weights, attention: Attention, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
     """A new module holding some weights, through transformers, without running code from their folder."""
-    from transformers import AutoConfig
-    from transformers import AutoModelForCausalLM as untyped_auto_model
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    auto_model: Any = untyped_auto_model
+    auto_model: Any = AutoModelForCausalLM  # its methods have no types
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)

@@ -72,7 +72,8 @@ class Cohort:
 
     weights: SHA-256 of the weights of cells that were measured before, on whatever corpus. facts: the sizes that a
     model's checkpoints had so far. missing: ordered pairs that some comparison wants and nobody measured. bare: pairs
-    that only kind `cross` wants, of which nothing is kept for each token. flagged: seeds of a model that run set default leaves out.
+    that only kind `cross` wants, of which nothing is kept for each token. flagged: seeds of a model that run set
+    default leaves out.
     """
 
     grids: Mapping[str, Grid]
@@ -104,8 +105,8 @@ class Cohort:
         return not entry.complete or bool(self.inputs.reference_ids - entry.references) or entry.top_k < self.top_k
 
     def home(self, pair: Pair) -> Cell | None:
-        """Where a pair is measured; see `ingest.plan.home`."""
-        return home(pair, self.grids)
+        """Where a pair is measured; see `ingest.plan.home`. Bare ones stay with those of their comparison."""
+        return None if pair in self.bare else home(pair, self.grids)
 
     def partners(self, pairs: Iterable[Pair]) -> set[Cell]:
         """Cells that must be read for these pairs: their two sides, and for two seeds of a step all seeds there.
@@ -141,6 +142,11 @@ class Cohort:
             for cell, digest in digests.items()
         }
         return replace(self, entries={**self.entries, **scored}, missing=self.missing - frozenset(pairs))
+
+    def key(self, contrast: Contrast) -> ComparisonKey:
+        """What the ledger knows a comparison by."""
+        model, model_q = self.model_ids[contrast.model], self.model_ids[contrast.model_q]
+        return ComparisonKey(contrast.kind, model, contrast.step, model_q, contrast.step_q)
 
     def refreshed(self, connection: Connection, cells: Collection[Cell]) -> Cohort:
         """The cohort with what the ledger says now of these cells, and of the pairs among them."""
@@ -193,7 +199,7 @@ def plan_cohort(connection: Connection, study: Study, grids: Sequence[Grid], inp
 
 def with_contrasts(connection: Connection, cohort: Cohort, wanted: Iterable[Contrast]) -> Cohort:
     """The cohort with further comparisons, entered in the ledger, and the pairs that they lack."""
-    by_key = {_key(contrast, cohort.model_ids): contrast for contrast in wanted}
+    by_key = {cohort.key(contrast): contrast for contrast in wanted}
     listed = {
         key: [(cohort.entries[p].evaluation_id, cohort.entries[q].evaluation_id) for p, q in contrast.pairs]
         for key, contrast in by_key.items()
@@ -206,12 +212,6 @@ def with_contrasts(connection: Connection, cohort: Cohort, wanted: Iterable[Cont
     full = {pair for contrast in known.values() if contrast.kind != "cross" for pair in contrast.pairs}
     now = replace(cohort, contrasts=known, bare=frozenset(crossed - full))
     return replace(now, missing=now.missing | now.lacking(connection, full | crossed))
-
-
-def _key(contrast: Contrast, model_ids: Mapping[str, int]) -> ComparisonKey:
-    return ComparisonKey(
-        contrast.kind, model_ids[contrast.model], contrast.step, model_ids[contrast.model_q], contrast.step_q
-    )
 
 
 def _declare_model(connection: Connection, model: str, inputs: Inputs) -> int:

@@ -28,7 +28,7 @@ from ingest.hub_cache import evict, snapshot, weight_names
 from ingest.locations import CheckpointLocation, MissingCheckpoint, MissingRevision, nearest
 from ingest.suite import Suite
 from ingest.weight_files import UnsafeWeights, weight_files
-from warehouse.errors import WarehouseError
+from warehouse.errors import RunFailed, WarehouseError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class HubUnreachable(WarehouseError):
     """The hub does not answer, or refuses."""
 
 
-class CacheFull(WarehouseError):
+class CacheFull(RunFailed):
     """The disk of the hub's cache has no room for a checkpoint."""
 
 

@@ -40,7 +40,7 @@ from ingest.setting import (
 )
 from ingest.shelf import Shelf, default_memory
 from ingest.source import Source, open_source
-from ingest.study import Study
+from ingest.study import BadStudy, Study
 from ingest.vocabulary import Vocabulary, load_vocabulary
 from ingest.weights import read_json
 from warehouse.claims import claim
@@ -82,14 +82,19 @@ class Report:
 def prepare(study: Study, options: RunOptions | None = None) -> Plan:
     """Find the study's checkpoints and their tokenizer.
 
-    Raises NoRoot, MissingRevision for what does not exist, DifferentTokenizers where models disagree, and
-    VocabularyTooSmall where all checkpoints of a model lack ids of the tokenizer.
+    Raises NoRoot, MissingRevision for what does not exist, DifferentTokenizers where models disagree,
+    VocabularyTooSmall where all checkpoints of a model lack ids of the tokenizer, and BadStudy for more top entries
+    than ids.
     """
     options = options or RunOptions()
     wanted_layers(study)
     source = open_source(study, evict=options.evict, allow_pickle=options.allow_pickle)
     grids = survey(study, source.locate())
     vocabulary = _common_vocabulary(source, grids)
+    if study.top_k > vocabulary.length:
+        raise BadStudy(
+            f"Key top_k of study {study.name} is {study.top_k}, but there are {vocabulary.length} ids: lower it."
+        )
     for grid in grids:
         _require_width(grid, vocabulary.length)
     return Plan(study, source, grids, vocabulary)
@@ -201,7 +206,7 @@ def _inputs(plan: Plan, setting: Setting) -> Inputs:
 
 def _shelf(device: str, options: RunOptions) -> Shelf:
     memory = default_memory(device) if options.memory is None else options.memory
-    return Shelf(memory, kept_readouts(), keeping=options.keep_readouts, device=device)
+    return Shelf(memory, kept_readouts(), keeping=options.keep_readouts, device=device, reserve=options.reserve)
 
 
 def kept_readouts() -> Path:

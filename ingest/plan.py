@@ -202,16 +202,17 @@ def _require_seed(grid: Grid, seed: int) -> None:
 def matched_contrasts(grids: Sequence[Grid], mean_surprisal: Mapping[tuple[str, int], float]) -> Iterator[Contrast]:
     """Kind `matched`: each model at each step against another one at its step of nearest mean surprisal.
 
-    mean_surprisal: nats, by model and step, over its seeds; steps that have none are left out. Of two steps equally
-    near, the earlier.
+    mean_surprisal: nats, by model and step, over its seeds, of all that was measured. Of two steps equally near, the
+    earlier; one that the study leaves out is another study's matter.
     """
     for one, other in permutations(grids, 2):
-        candidates = [step for step in other.steps if (other.model, step) in mean_surprisal]
+        candidates = [step for model, step in mean_surprisal if model == other.model]
         for step in one.steps:
             mine = mean_surprisal.get((one.model, step))
             if mine is not None and candidates:
                 nearest = min(candidates, key=lambda t: (abs(mean_surprisal[other.model, t] - mine), t))
-                yield _same_seeds("matched", one, step, other, nearest)
+                if nearest in other.place:
+                    yield _same_seeds("matched", one, step, other, nearest)
 
 
 # --- where a pair is measured -------------------------------------------------------------------------------------
@@ -225,7 +226,8 @@ def home(pair: Pair, grids: Mapping[str, Grid]) -> Cell | None:
     """
     p, q = pair
     if p.step == q.step:
-        return min(pair)
+        # Of two models' cells the one whose step is not its last, so that the pair waits for the block of that step.
+        return min(pair, key=lambda cell: (cell.step == grids[cell.model].last, cell))
     if p[:2] != q[:2]:
         return None
     grid = grids[p.model]

@@ -51,10 +51,16 @@ class Commit(Protocol):
 
 @dataclass
 class Outcome:
-    """What became of an ingestion: counts of what was written, and the reasons of what was not."""
+    """What became of an ingestion: counts of what was written, and the reasons of what was not.
+
+    kept: checkpoints that were not read because an earlier run had kept their readouts. extended: evaluations that
+    were there and got references or top entries.
+    """
 
     checkpoints: int = 0
+    kept: int = 0
     evaluations: int = 0
+    extended: int = 0
     pairs: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -116,6 +122,8 @@ class Readings:
     def hold(self, cells: Collection[Cell]) -> int:
         """Read those cells that are not held and were not tried; returns how many were read. Failures are recorded."""
         wanted = sorted((cell for cell in cells if self._is_new(cell)), key=_by_step)
+        # Once asked for they are not upcoming, also when they are forgotten.
+        self._upcoming = [cell for cell in self._upcoming if cell not in cells]
         if wanted:
             coming = dict.fromkeys([*wanted, *filter(self._is_new, self._upcoming)])
             locations = [self.cohort.grids[cell.model].locations.get(cell) for cell in coming if not self._kept(cell)]
@@ -127,12 +135,10 @@ class Readings:
     def _is_new(self, cell: Cell) -> bool:
         return cell not in self._held and cell not in self.failed
 
-    def keep(self, cells: Collection[Cell], *, readouts: bool) -> None:
-        """Forget everything but these cells; with `readouts` the readouts of the others stay, on the shelf."""
-        if readouts:
-            self._held = {cell: held if cell in cells else Held(held.digest) for cell, held in self._held.items()}
-            return
+    def keep(self, cells: Collection[Cell], *, readouts: Collection[Cell]) -> None:
+        """Forget everything but these cells, and the readouts of those others, which stay on the shelf."""
         kept = {cell: held for cell, held in self._held.items() if cell in cells}
+        kept |= {cell: Held(self._held[cell].digest) for cell in readouts if cell in self._held and cell not in kept}
         # Two checkpoints with the same weights share a readout.
         for digest in {held.digest for held in self._held.values()} - {held.digest for held in kept.values()}:
             self._tools.shelf.drop(digest)
@@ -147,6 +153,7 @@ class Readings:
         kept = self._kept(cell)
         if kept is not None:
             self._held[cell] = Held(kept)
+            self._tools.outcome.kept += 1
             return
         try:
             self._held[cell] = Held(self._read(cell))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
+import shutil
 import tempfile
 import time
 from collections import OrderedDict
@@ -37,7 +39,8 @@ class Shelf:
 
     memory: bytes of readouts held in memory; what exceeds them goes to a file that has no name, so that it vanishes
     however the process ends. keep: a folder in which each is looked for, as `{key}.safetensors`, and with `keeping`
-    also written for good. device: where readouts are wanted. notice: told of kept files that cannot be used.
+    also written for good. device: where readouts are wanted. reserve: bytes that stay free on the disks it writes to.
+    notice: told of kept files that cannot be used.
     """
 
     def __init__(
@@ -48,10 +51,11 @@ class Shelf:
         keeping: bool = True,
         device: str = "cpu",
         spill: Path | None = None,
+        reserve: int = 0,
         notice: Callable[[str], None] = log.warning,
     ) -> None:
         self._bound, self._keep, self._keeping, self._device = memory, keep, keeping, torch.device(device)
-        self._spill_to, self._notice = spill or _roomy_folder(), notice
+        self._spill_to, self._notice, self._reserve = spill or _roomy_folder(), notice, reserve
         self._memory: OrderedDict[str, Shelved] = OrderedDict()
         self._stored: dict[str, OpenFile] = {}
         self._damaged: set[str] = set()
@@ -60,6 +64,7 @@ class Shelf:
         if self._keep is not None and self._keeping:
             ensure_home(self._keep)
             _sweep(self._keep)
+        _allow_many_files()
         return self
 
     def __exit__(
@@ -119,7 +124,12 @@ class Shelf:
         self._stored[key] = file
         return True
 
+    def _require_room(self, folder: Path, held: Shelved) -> None:
+        if shutil.disk_usage(folder).free < held.n_bytes + self._reserve:
+            raise _full(folder, held, f"of which {self._reserve / 1e9:.1f} GB must stay free")
+
     def _write_kept(self, folder: Path, key: str, held: Shelved) -> OpenFile:
+        self._require_room(folder, held)
         path = _kept_file(folder, key)
         descriptor, name = tempfile.mkstemp(suffix=".part", dir=folder)
         try:
@@ -131,9 +141,13 @@ class Shelf:
         return _open(path)
 
     def _write_nameless(self, held: Shelved) -> OpenFile:
-        descriptor, name = tempfile.mkstemp(prefix="warehouse-readout-", dir=self._spill_to)
-        os.unlink(name)
-        file = OpenFile(os.dup(descriptor))
+        self._require_room(self._spill_to, held)
+        try:
+            descriptor, name = tempfile.mkstemp(prefix="warehouse-readout-", dir=self._spill_to)
+            os.unlink(name)
+            file = OpenFile(os.dup(descriptor))
+        except OSError as error:
+            raise _full(self._spill_to, held, str(error.strerror)) from error
         _write(descriptor, self._spill_to, held, sealed=False)
         return file
 
@@ -161,10 +175,20 @@ def _write(descriptor: int, folder: Path, held: Shelved, *, sealed: bool) -> Non
         with _file(descriptor) as file:
             write_shelved(file, held, sealed=sealed)
     except OSError as error:
-        raise ShelfFull(
-            f"A readout of {held.n_bytes / 1e9:.2g} GB cannot be written to {folder} ({error.strerror}): free some of "
-            "that disk, set TMPDIR to a folder on another, or allow more memory for readouts."
-        ) from error
+        raise _full(folder, held, str(error.strerror)) from error
+
+
+def _full(folder: Path, held: Shelved, reason: str) -> ShelfFull:
+    return ShelfFull(
+        f"A readout of {held.n_bytes / 1e9:.2g} GB cannot be written to {folder} ({reason}): free some of that disk, "
+        "set TMPDIR to a folder on another, or allow more memory for readouts."
+    )
+
+
+def _allow_many_files() -> None:
+    """Raise the limit of open files as far as allowed: each readout on disk holds one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _file(descriptor: int) -> IO[bytes]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from warehouse import schema
 from warehouse.facts import copy_chunks, copy_rows, driver, read_tokens
-from warehouse.ledger import twins
+from warehouse.ledger import ComparisonKey
 from warehouse.locks import share_corpus
 from warehouse.pairs import (
     Kl,
@@ -99,27 +99,15 @@ def drop_comparison(connection: Connection, comparison_id: int) -> None:
         connection.execute(delete(table).where(table.c.comparison_id == comparison_id))
 
 
-def withdraw_others(
-    connection: Connection,
-    kind: str,
-    corpus_id: int,
-    protocol_id: int,
-    model_ids: Collection[int],
-    comparison_ids: Collection[int],
-) -> None:
-    """Delete the comparisons of a kind among some models that are none of these, nor one of run set all beside them."""
-    column = schema.comparison.c
-    query = select(column.comparison_id).where(
-        column.kind == kind,
-        column.corpus_id == corpus_id,
-        column.protocol_id == protocol_id,
-        column.model_id.in_(model_ids),
-        column.model_q_id.in_(model_ids),
+def withdraw_others(connection: Connection, corpus_id: int, protocol_id: int, keys: Collection[ComparisonKey]) -> None:
+    """Delete comparisons that hold the same (model, step) against the same model as one of these, at another step."""
+    c = schema.comparison.c
+    wanted = {(key.kind, key.model_id, key.step, key.model_q_id): key.step_q for key in keys}
+    query = select(c.comparison_id, c.kind, c.model_id, c.step, c.model_q_id, c.step_q).where(
+        c.corpus_id == corpus_id, c.protocol_id == protocol_id, c.kind.in_({key.kind for key in keys})
     )
-    found = list(connection.execute(query.order_by(column.comparison_id)).scalars())
-    beside = twins(connection, found)
-    for comparison_id in found:
-        if beside.get(comparison_id, comparison_id) not in comparison_ids:
+    for comparison_id, *key, step_q in connection.execute(query.order_by(c.comparison_id)).all():
+        if wanted.get(tuple(key), step_q) != step_q:
             drop_comparison(connection, comparison_id)
 
 

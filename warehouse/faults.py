@@ -52,18 +52,20 @@ def judge(candidates: Sequence[Candidate], curves: Mapping[str, Curve]) -> dict[
         curve = {cell: value for cell, value in curves[name].items() if cell in known}
         for cell, reason in suspects(curve, spared).items():
             found.setdefault(cell, Verdict("suspect", f"{reason}, on {name}"))
-    doubles = duplicates([candidate for candidate in candidates if candidate.cell not in found])
+    doubles = duplicates([candidate for candidate in candidates if candidate.cell not in found], curves)
     return found | {cell: Verdict("duplicate", reason) for cell, reason in doubles.items()}
 
 
-def duplicates(candidates: Iterable[Candidate]) -> dict[Cell, str]:
+def duplicates(candidates: Iterable[Candidate], curves: Mapping[str, Curve] | None = None) -> dict[Cell, str]:
     """Checkpoints with the weights of another one of their run, each with the reason, which names the other.
 
-    The one that keeps its name is one released by hand, else the first. Step 1 may equal step 0.
+    The one that keeps its name is one released by hand, else one that is at its step what other seeds are, else the
+    first. Step 1 may equal step 0.
     """
+    known = list((curves or {}).values())
     found: dict[Cell, str] = {}
     for group in _same_weights(candidates).values():
-        keeper = min(group, key=lambda candidate: (not candidate.released, candidate.cell))
+        keeper = min(group, key=lambda each: (not each.released, _strangeness(each.cell, known), each.cell))
         for other in group:
             early = {keeper.cell[1], other.cell[1]} <= {*FIRST_STEPS}
             if other is not keeper and not other.released and not early:
@@ -128,6 +130,16 @@ def _misfit(curve: Curve, before: Cell, cell: Cell, after: Cell) -> _Misfit:
         reason += f" and outside {_range(others)} of the other seeds"
         excess = min(excess, _outside(curve[cell], others) - margin)
     return _Misfit(excess, reason)
+
+
+def _strangeness(cell: Cell, curves: Iterable[Curve]) -> float:
+    """Nats by which a mean surprisal lies outside those of the other seeds at its step, beyond the margin."""
+    found = [0.0]
+    for curve in curves:
+        others = [value for (seed, step), value in curve.items() if step == cell[1] and seed != cell[0]]
+        if others and cell in curve:
+            found.append(_outside(curve[cell], others) - MARGIN)
+    return max(found)
 
 
 def _outside(value: float, others: Sequence[float]) -> float:

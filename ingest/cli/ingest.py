@@ -51,14 +51,14 @@ _FILE = click.Path(path_type=Path)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads that torch computes with.")
 @click.option(
     "--reserve",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(0, 1e6),
     default=1.0,
     show_default=True,
     help="Gigabytes that must stay free on the database's disk.",
 )
 @click.option(
     "--memory",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(0, 1e6, min_open=True),
     help="Gigabytes of readouts to hold in memory; what is more lies on disk meanwhile.",
 )
 @click.option("--keep-readouts", is_flag=True, help="Keep readouts, so that later pairs and references read nothing.")
@@ -137,11 +137,13 @@ def run(study: Study, options: RunOptions | None = None, *, threads: int | None 
 def summary(report: Report) -> str:
     """What an ingestion did, in one line."""
     outcome = report.outcome
-    if not (outcome.checkpoints or outcome.failures):
+    if not (outcome.checkpoints or outcome.kept or outcome.failures):
         return f"All {report.n_wanted} checkpoints and their pairs are in the warehouse already: nothing to measure."
+    kept = f" and {outcome.kept} kept readouts" if outcome.kept else ""
+    more = f", references or top entries of {outcome.extended} more" if outcome.extended else ""
     return (
-        f"Read {outcome.checkpoints} of {report.n_wanted} checkpoints over {report.n_tokens:,} tokens: "
-        f"{outcome.evaluations} evaluations, {outcome.pairs} ordered pairs, "
+        f"Read {outcome.checkpoints} of {report.n_wanted} checkpoints{kept} over {report.n_tokens:,} tokens: "
+        f"{outcome.evaluations} evaluations{more}, {outcome.pairs} ordered pairs, "
         f"{outcome.pairs * report.n_tokens:,} KL values, in {report.seconds:.0f} s."
     )
 
@@ -154,7 +156,7 @@ def require_success(report: Report) -> None:
     if failures:
         more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
         raise RunFailed(
-            f"Some checkpoints could not be read ({failures[0].rstrip('.')}{more}); the rest is in the warehouse. "
+            f"Some checkpoints are left out ({failures[0].rstrip('.')}{more}); the rest is in the warehouse. "
             "View checkpoints says why for each: mend them and run the same command again."
         )
 

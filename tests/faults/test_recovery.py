@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from psycopg import pq
+from psycopg.conninfo import make_conninfo
 
 from tests.faults.conftest import Workplace, environment_of
 from tests.faults.servers import kill_postmaster
 from tests.faults.studies import N_CHECKPOINTS
+from warehouse.cluster import READER
 from warehouse.database import Database
 from warehouse.embedded import EmbeddedServer
 
@@ -26,9 +28,10 @@ def test_recovery_is_waited_out_by_an_ingester_and_by_a_newcomer(
     ingester.wait_until(lambda: mortal.n_evaluations() >= N_CHECKPOINTS // 3)
     with slow_recovery(mortal_server):
         kill_postmaster(mortal_server)
-        ingester.wait_until(lambda: pq.PGconn.ping(mortal.database.owner_url.encode()) == pq.Ping.REJECT)
+        ingester.wait_until(lambda: takes_no_connections(mortal_server))
         # One that knows the server only by its URL.
-        mortal.environment.update(environment_of(mortal.database))
+        here = Database(mortal_server.url(), mortal_server.url(READER), embedded=False)
+        mortal.environment.update(environment_of(here))
         newcomer = mortal.run("sql", "select count(*) from checkpoints", "--format", "csv")
         newcomer.wait_until(lambda: "can take minutes: waiting for it." in newcomer.errors)
         ingester.wait_until(lambda: "after a crash it first recovers, which can take minutes." in ingester.errors)
@@ -36,6 +39,12 @@ def test_recovery_is_waited_out_by_an_ingester_and_by_a_newcomer(
     assert newcomer.succeed().split() == ["count", str(N_CHECKPOINTS)]
     assert f"Read {N_CHECKPOINTS} of {N_CHECKPOINTS} checkpoints" in ingester.succeed()
     expect_undisturbed(mortal.database)
+
+
+def takes_no_connections(server: EmbeddedServer) -> bool:
+    """Whether a server is there, and says that it is not ready."""
+    address = server.address()
+    return bool(address) and pq.PGconn.ping(make_conninfo("", **address).encode()) == pq.Ping.REJECT
 
 
 @contextmanager

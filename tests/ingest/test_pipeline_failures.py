@@ -199,7 +199,7 @@ def test_the_command_ends_with_1_and_says_what_was_left_out(
     assert outcome.status == 1
     assert outcome.output.startswith("Read 7 of 9 checkpoints over ")
     *_, error = outcome.errors.splitlines()
-    assert error.startswith("Error: Some checkpoints could not be read (small seed 1 step 1: ")
+    assert error.startswith("Error: Some checkpoints are left out (small seed 1 step 1: ")
     assert "and 1 more" in error
     assert outcome.errors.count("Left out") == 2
     assert findings(named_database) == {}

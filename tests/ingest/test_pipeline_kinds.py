@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingest.study import KINDS, CustomSpec, ReferenceSpec, Study
+from ingest.cli.ingest import summary
+from ingest.study import KINDS, BadStudy, CustomSpec, ReferenceSpec, Study
 from tests import float64
 from tests.contents import assert_same, contents, findings
 from tests.ingested import (
@@ -93,7 +95,8 @@ def test_kl_between_models_matches_float64(measured: Ingested, oracle: Oracle, k
 
 
 def test_listed_pairs_are_compared_and_no_others(measured: Ingested) -> None:
-    query = "select distinct model, seed_p, step, model_q, seed_q, step_q from analysis.pairwise_kl where kind = 'custom'"
+    columns = "model, seed_p, step, model_q, seed_q, step_q"
+    query = f"select distinct {columns} from analysis.pairwise_kl where kind = 'custom'"
     listed = {(SMALL, 0, 0, LARGE, 2, 4), (SMALL, 1, 0, LARGE, 1, 4)}
     assert set(rows(measured.database, query)) == listed | {(LARGE, seed, 4, LARGE, seed, 0) for seed in SEEDS}
 
@@ -106,9 +109,7 @@ def test_cross_comparisons_keep_sums_and_no_tokens(measured: Ingested, oracle: O
     stored = rows(measured.database, query)
     assert len(stored) == 18
     for model, step, model_q, step_q, convergence in stored:
-        kl = [
-            float64.kl(oracle.log_p(model, seed, step), oracle.log_p(model_q, seed, step_q)).mean() for seed in SEEDS
-        ]
+        kl = [float64.kl(oracle.log_p(model, seed, step), oracle.log_p(model_q, seed, step_q)).mean() for seed in SEEDS]
         assert convergence == pytest.approx(-np.mean(kl), rel=1e-5)
 
 
@@ -145,6 +146,30 @@ def test_kinds_and_steps_added_one_after_another_end_where_one_run_ends(
     ingest(database, every_kind)
     assert findings(database) == {}
     assert_same(contents(database), contents(measured.database))
+
+
+def test_sums_of_cross_comparisons_that_lack_a_seed_are_measured_once(
+    every_kind: Study, database: Database, tmp_path: Path
+) -> None:
+    assert every_kind.root is not None
+    root = Path(shutil.copytree(every_kind.root, tmp_path / "models"))
+    shutil.rmtree(root / LARGE / "seed1" / "step1")
+    study = replace(every_kind, root=root, kinds=("cross",), seeds=(0, 1), steps=(0, 1), custom=())
+    first = ingest(database, study).outcome
+    # Eight comparisons, of which the four with the missing checkpoint have one pair in place of two.
+    assert first.pairs == 8 + 4
+    with reads_counted() as read:
+        again = ingest(database, study).outcome
+    assert (read, again.pairs) == ([], 0)
+    counted = rows(database, "select n_pairs, count(*) from analysis.comparisons group by n_pairs order by n_pairs")
+    assert counted == [(1, 4), (2, 4)]
+
+
+def test_a_smaller_study_leaves_matched_comparisons_of_a_larger_one_alone(measured: Ingested) -> None:
+    query = "select model, step, model_q, step_q from analysis.comparisons where kind = 'matched' order by 1, 2, 3"
+    before = rows(measured.database, query)
+    ingest(measured.database, replace(measured.study, kinds=("matched",), steps=(0, 1), custom=()))
+    assert rows(measured.database, query) == before
 
 
 def test_small_memory_changes_no_bit(measured: Ingested, every_kind: Study, database: Database) -> None:
@@ -223,3 +248,25 @@ def test_what_waits_for_other_ranks_is_said(every_kind: Study, database: Databas
 def test_sizes_are_held_against_each_other_in_both_directions(measured: Ingested) -> None:
     query = "select distinct model, model_q from analysis.comparisons where kind = 'size'"
     assert set(rows(measured.database, query)) == set(permutations(RECIPES, 2))
+
+
+def test_what_was_visited_and_forgotten_is_not_read_ahead_again(
+    every_kind: Study, database: Database, tmp_path: Path
+) -> None:
+    root = save_models(tmp_path, [LARGE], seeds=(0,), steps=range(6))
+    with reads_counted() as read:
+        ingest(database, replace(every_kind, root=root, kinds=("step",), custom=()))
+    assert sorted(read) == [(LARGE, 0, step) for step in range(6)]
+
+
+def test_more_top_entries_than_ids_are_refused(every_kind: Study, database: Database) -> None:
+    with pytest.raises(BadStudy, match="top_k of study letters is 100000, but there are 320 ids: lower it"):
+        ingest(database, replace(every_kind, top_k=100_000))
+
+
+def test_work_on_kept_readouts_alone_is_told(every_kind: Study, database: Database) -> None:
+    study = replace(every_kind, models=(SMALL,), seeds=(0, 1), kinds=("seed",), custom=(), steps=(0, 1))
+    ingest(database, study, keep_readouts=True)
+    report = ingest(database, replace(study, kinds=("step",)), keep_readouts=True)
+    assert (report.outcome.checkpoints, report.outcome.kept, report.outcome.pairs) == (0, 4, 2)
+    assert summary(report).startswith("Read 0 of 4 checkpoints")

@@ -155,6 +155,13 @@ def test_matched_steps_are_those_of_nearest_mean_surprisal_the_earlier_on_a_tie(
     assert {contrast.kind for contrast in found} == {"matched"}
 
 
+def test_a_nearest_step_that_the_study_leaves_out_is_not_replaced_by_another() -> None:
+    small, large = grid("9m", (0,), (0, 8)), grid("14m", (0,), (0, 4))
+    means = {("9m", 0): 9.0, ("9m", 8): 6.0, ("14m", 0): 9.5, ("14m", 4): 7.6, ("14m", 16): 6.1}
+    found = {(c.model, c.step, c.model_q, c.step_q) for c in matched_contrasts([small, large], means)}
+    assert found == {("9m", 0, "14m", 0), ("14m", 0, "9m", 0), ("14m", 4, "9m", 0)}
+
+
 def test_nothing_is_matched_before_anything_is_scored() -> None:
     assert list(matched_contrasts(TWO, {})) == []
     assert list(matched_contrasts(TWO, {("9m", 0): 3.0})) == []
@@ -179,7 +186,9 @@ def test_pairs_of_no_common_visit_have_no_home() -> None:
     grids = {"9m": grid("9m", (0, 1), (0, 1, 2, 4)), "14m": grid("14m", (0, 1), (0, 1, 2))}
     for p, q in [(("9m", 0, 0), ("9m", 0, 2)), (("9m", 0, 0), ("9m", 1, 1)), (("9m", 0, 2), ("14m", 0, 1))]:
         assert home((Cell(*p), Cell(*q)), grids) is None
-    assert home((Cell("9m", 0, 2), Cell("14m", 0, 2)), grids) == ("14m", 0, 2)
+    # Not the last step of the other model, which is visited first.
+    assert home((Cell("9m", 0, 2), Cell("14m", 0, 2)), grids) == ("9m", 0, 2)
+    assert home((Cell("9m", 0, 1), Cell("14m", 0, 1)), grids) == ("14m", 0, 1)
 
 
 def test_models_that_are_held_against_each_other_are_visited_together() -> None:
@@ -192,10 +201,8 @@ def test_models_that_are_held_against_each_other_are_visited_together() -> None:
 
 
 def locations(*models: str, seeds: Sequence[int] = (0, 1, 2), steps: Sequence[int] = (0, 8, 64)) -> list[Any]:
-    return [
-        CheckpointLocation(model, seed, step, "/models", (name := f"{model}/seed{seed}/step{step}"), Path("/models", name))
-        for model, seed, step in product(models, seeds, steps)
-    ]
+    cells = [(*cell, "{}/seed{}/step{}".format(*cell)) for cell in product(models, seeds, steps)]
+    return [CheckpointLocation(*cell, "/models", name, Path("/models", name)) for *cell, name in cells]
 
 
 def study(**changes: Any) -> Study:
@@ -258,5 +265,3 @@ def test_a_step_must_exist_for_every_model() -> None:
     there = [*locations("9m"), *locations("14m", steps=(0, 8))]
     with pytest.raises(MissingRevision, match="step 64 of 14m"):
         survey(study(steps=(0, 64)), there)
-
-

@@ -102,6 +102,17 @@ def test_all_but_the_first_of_equal_checkpoints_are_duplicates_and_name_it() -> 
     assert found == {(0, 8): reason, (0, 16): reason}
 
 
+def test_a_forged_early_step_is_the_duplicate_where_other_seeds_show_what_it_should_be() -> None:
+    runs = candidates({(0, 0): "a", (0, 24): "w", (0, 128): "w", (1, 24): "b", (1, 128): "c"})
+    curve = {(0, 0): 6.0, (0, 24): 4.0, (0, 128): 4.0, (1, 24): 5.0, (1, 128): 4.02}
+    assert {cell: verdict.status for cell, verdict in judge(runs, {"text": curve}).items()} == {(0, 24): "duplicate"}
+    genuine_early = {**curve, (0, 24): 5.0, (0, 128): 5.0}
+    assert list(judge(runs, {"text": genuine_early})) == [(0, 128)]
+    # Without a second seed nothing tells them apart.
+    alone = {cell: value for cell, value in curve.items() if cell[0] == 0}
+    assert list(duplicates([each for each in runs if each.cell[0] == 0], {"text": alone})) == [(0, 128)]
+
+
 def test_equal_weights_of_two_runs_are_no_duplicates() -> None:
     assert duplicates(candidates({(0, 8): "w", (1, 8): "w"})) == {}
 
