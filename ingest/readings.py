@@ -207,7 +207,7 @@ class Readings:
         location = grid.locations.get(cell)
         if location is None:
             where = next(iter(grid.locations.values())).source if grid.locations else self._study.suite
-            raise MissingRevision(f"{where} has no such checkpoint: add it, or drop its step from the study.")
+            raise MissingRevision(f"{where} has no such checkpoint: add it, or drop it from the study.")
         return location
 
     def _require_known(self, cell: Cell, weights: Weights, loaded: LoadedCheckpoint) -> None:
