@@ -6,7 +6,6 @@ Knows processes, locks and sockets; nothing of the warehouse's tables. The serve
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 import shlex
@@ -39,7 +38,6 @@ DATABASE = "warehouse"
 PATIENCE = 10.0  # seconds for the remains of a killed server to go away
 SILENCE = 60.0  # seconds that a server which is up may leave a connection unanswered
 STOP_LIMIT = 300.0  # seconds
-ASKED_AGAIN = 10.0  # seconds between two requests to stop
 
 
 class ServerFailed(RunFailed):
@@ -124,6 +122,7 @@ class EmbeddedServer:
             postmaster = self._living_postmaster()
             if not postmaster:
                 return False
+            self._await_recovery(postmaster)
             self._end(postmaster)
             return True
 
@@ -313,16 +312,19 @@ class EmbeddedServer:
 
     # Stopping
 
+    def _await_recovery(self, postmaster: Postmaster) -> None:
+        """Wait while the server starts up: asked to stop while it recovers from a crash, PostgreSQL 18 may hang."""
+        deadline = time.monotonic() + STOP_LIMIT
+        notice = Notice(self._say, "PostgreSQL is starting up; it is stopped when it is done.")
+        while postmaster.alive and self._ping(postmaster) == pq.Ping.REJECT and time.monotonic() < deadline:
+            notice.wait(0.05)
+
     def _end(self, postmaster: Postmaster) -> None:
         """Ask the server to end its sessions and stop, and wait until it did."""
-        asked, deadline = -math.inf, time.monotonic() + STOP_LIMIT
+        os.kill(postmaster.pid, signal.SIGINT)
+        deadline = time.monotonic() + STOP_LIMIT
         notice = Notice(self._say, "Waiting for PostgreSQL to write its last checkpoint.")
         while postmaster.alive:
-            # Asked more than once, since a server that is just starting again after a crash may overhear it.
-            if time.monotonic() > asked + ASKED_AGAIN:
-                with suppress(ProcessLookupError):
-                    os.kill(postmaster.pid, signal.SIGINT)
-                asked = time.monotonic()
             if time.monotonic() > deadline:
                 raise ServerFailed(
                     f"PostgreSQL (process {postmaster.pid}) did not stop within five minutes; "

@@ -51,14 +51,14 @@ _FILE = click.Path(path_type=Path)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads that torch computes with.")
 @click.option(
     "--reserve",
-    type=click.FloatRange(0, 1e6),
+    type=click.FloatRange(0, 1e12),
     default=1.0,
     show_default=True,
     help="Gigabytes that must stay free on the database's disk.",
 )
 @click.option(
     "--memory",
-    type=click.FloatRange(0, 1e6, min_open=True),
+    type=click.FloatRange(0, 1e12, min_open=True),
     help="Gigabytes of readouts to hold in memory; what is more lies on disk meanwhile.",
 )
 @click.option("--keep-readouts", is_flag=True, help="Keep readouts, so that later pairs and references read nothing.")

@@ -126,6 +126,22 @@ def test_a_killed_server_with_a_busy_session_starts_again(server: Talkative) -> 
     assert answer(server) == 1
 
 
+def test_a_server_that_recovers_from_a_killed_session_can_be_stopped(
+    server: Talkative, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "STOP_LIMIT", 20.0)
+    url = server.url()
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        # What takes a while to do again.
+        connection.execute("create table long as select n, repeat('x', 100) from generate_series(1, 300000) as n")
+        os.kill(connection.info.backend_pid, signal.SIGKILL)
+    while psycopg.pq.PGconn.ping(url.encode()) != psycopg.pq.Ping.REJECT:
+        time.sleep(0.001)
+    assert server.stop()
+    server.start()
+    assert answer(server, "select count(*) from long") == 300_000
+
+
 def test_a_killed_client_does_not_keep_the_server_from_stopping(server: Talkative) -> None:
     program = "import sys, psycopg; psycopg.connect(sys.argv[1]).execute('select pg_sleep(1000)')"
     with subprocess.Popen([sys.executable, "-c", program, server.url()]) as client:
