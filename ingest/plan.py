@@ -75,8 +75,7 @@ class Contrast:
 def survey(study: Study, found: Sequence[CheckpointLocation]) -> list[Grid]:
     """What the study wants of the checkpoints that were found, one grid a model, small models first.
 
-    A seed whose folder is not there is missing like any checkpoint, if the others are. Raises MissingRevision for a
-    model or step that no checkpoint has, and for seeds none of which exists, or which a suite on the hub does not name.
+    Raises MissingRevision for a model, seed or step that no checkpoint has.
     """
     by_model: dict[str, list[CheckpointLocation]] = {}
     for location in found:
@@ -89,8 +88,7 @@ def survey(study: Study, found: Sequence[CheckpointLocation]) -> list[Grid]:
 def _grid(study: Study, model: str, found: Sequence[CheckpointLocation]) -> Grid:
     locations = {Cell(model, location.seed, location.step): location for location in found}
     seeds, steps = {cell.seed for cell in locations}, {cell.step for cell in locations}
-    if found[0].path is None or seeds.isdisjoint(study.seeds):
-        _refuse_unknown(f"seed {{}} of {model}", study.seeds, seeds, study, found)
+    _refuse_unknown(f"seed {{}} of {model}", study.seeds, seeds, study, found)
     _refuse_unknown(f"step {{}} of {model}", study.steps, steps, study, found)
     return Grid(model, study.seeds or tuple(sorted(seeds)), study.steps or tuple(sorted(steps)), locations)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import os
 
 import pytest
 
@@ -20,6 +21,8 @@ def test_a_benchmark_runs_to_its_end(name: str) -> None:
     peer = PEERS.get(name)
     if peer is not None and importlib.util.find_spec(peer) is None:
         pytest.skip(f"{peer} is not installed; `make bench` installs it")
+    if name == "resume" and os.environ.get("DATABASE_URL"):
+        pytest.skip("the server that DATABASE_URL names is not ours to kill")
     claims = list(importlib.import_module(f"benchmarks.{name}").claims(small=True))
     assert claims
     assert len({(claim.name, claim.device) for claim in claims}) == len(claims)

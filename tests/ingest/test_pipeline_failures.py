@@ -170,19 +170,6 @@ def test_a_checkpoint_that_stays_damaged_is_tried_again_without_its_partners(dat
     assert (report.outcome.checkpoints, report.outcome.pairs) == (0, 0)
 
 
-def test_a_seed_whose_folder_is_not_there_is_missing_and_the_others_are_measured(
-    database: Database, study: Study
-) -> None:
-    report = ingest(database, replace(study, seeds=(0, 1, 9)))
-    assert report.outcome.evaluations == 6
-    assert len(report.outcome.failures) == 3
-    query = "select step, reason from analysis.checkpoints where seed = 9 and status = 'missing' order by step"
-    assert [(step, "has no such checkpoint" in reason) for step, reason in rows(database, query)] == [
-        (step, True) for step in study.steps
-    ]
-    assert findings(database) == {}
-
-
 def test_an_evaluation_stands_when_its_checkpoint_is_gone(database: Database, study: Study, tmp_path: Path) -> None:
     ingest(database, study)
     truncate(folder_of(study, 1, 1))

@@ -236,13 +236,6 @@ def test_a_step_that_one_seed_lacks_is_wanted_all_the_same() -> None:
     assert Cell("9m", 1, 8) not in found.locations
 
 
-def test_a_named_seed_whose_folder_is_not_there_is_wanted_all_the_same() -> None:
-    [found] = survey(study(seeds=(0, 1, 7)), locations("9m"))
-    assert (found.seeds, Cell("9m", 7, 8) in found.locations) == ((0, 1, 7), False)
-    with pytest.raises(MissingRevision, match="seed 7 of 9m"):
-        survey(study(seeds=(7, 8)), locations("9m"))
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
