@@ -15,7 +15,8 @@ from torch import Tensor
 from benchmarks.claim import Claim
 from benchmarks.models import PYTHIA_70M, SMALL, Shape, classes_of
 from benchmarks.timing import Timing, interleave, ratio_of_rounds
-from ingest.measure import Readout, measure
+from ingest.logits import Readout
+from ingest.measure import measure
 
 #: Few tokens, since numpy takes a minute for them; time grows with tokens in all ways alike.
 _TOKENS, _SMALL_TOKENS = 128, 64

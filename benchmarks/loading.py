@@ -21,9 +21,10 @@ from benchmarks.claim import Claim
 from benchmarks.made_up import Plan, Visit, plan
 from benchmarks.scratch import scratch_database
 from benchmarks.timing import Timing, ratio_of_rounds, timed
-from warehouse.comparisons import derive, load_pairs
+from warehouse.comparisons import derive
 from warehouse.database import Database
 from warehouse.evaluations import load_evaluations
+from warehouse.pairs import load_pairs
 
 #: Fact tables and the key of a unit in each.
 _TABLES = ("score_chunk", "reference_chunk", "divergence_chunk", "convergence_chunk")

@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 
 from warehouse import dimensions, ledger, schema
 from warehouse.annotations import load_layer
-from warehouse.comparisons import Pair
 from warehouse.evaluations import Evaluation
 from warehouse.layer import TOTAL, Category, Layer
+from warehouse.pairs import Pair
 from warehouse.values import CorpusValues
 
 #: Layers as an English text has them: name and number of values.

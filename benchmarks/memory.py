@@ -27,7 +27,8 @@ from ingest.compiled import TILES, choose_path
 from ingest.logits import Readout, Rows
 from ingest.measure import measure
 from ingest.scores import VocabularyClasses
-from ingest.shelf import Shelf, Shelved
+from ingest.shelf import Shelf
+from ingest.shelved import Shelved
 
 _GB = 1e9
 _STEPS = ("last", "before", "here")

@@ -7,9 +7,8 @@ Pairs of other steps and models come at the end. What a pass over the tokens com
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import chain
+from dataclasses import replace
+from functools import partial
 
 import torch
 from sqlalchemy import Connection
@@ -17,35 +16,21 @@ from sqlalchemy import Connection
 from ingest import layers
 from ingest.cohort import Block, Cohort, with_contrasts
 from ingest.measure import Measurement, measure
-from ingest.plan import Cell, Contrast, Pair, matched_contrasts
+from ingest.plan import Cell, Contrast, Pair, Work, matched_contrasts
 from ingest.readings import Readings, Tools
 from ingest.record import Recorder
 from ingest.scores import VocabularyClasses
 from ingest.setting import FINAL_SURPRISAL, Setting, wanted_layers
 from ingest.study import Study
 from warehouse.annotations import layer_source, load_layer
-from warehouse.comparisons import forget_bare_pairs, withdraw_others
+from warehouse.comparisons import withdraw_others
 from warehouse.evaluations import mean_surprisals, read_scores
 from warehouse.ledger import unreadable_checkpoints
+from warehouse.pairs import forget_bare_pairs
 from warehouse.standing import assess
 
 #: Readouts that share a pass where the pairs leave the choice; a tile holds the logits of all of them.
 _TOGETHER = 24
-
-
-@dataclass(frozen=True)
-class Work:
-    """What one pass computes. groups: for each step at which two seeds are paired, all seeds there, to be mixed."""
-
-    scored: Sequence[Cell]
-    pairs: Sequence[Pair]
-    groups: Sequence[tuple[Cell, ...]] = ()
-
-    @cached_property
-    def index(self) -> dict[Cell, int]:
-        """The cells that take part, numbered."""
-        cells = {*self.scored, *chain.from_iterable(self.pairs), *chain.from_iterable(self.groups)}
-        return {cell: number for number, cell in enumerate(sorted(cells))}
 
 
 class CohortRun:

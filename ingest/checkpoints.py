@@ -15,12 +15,9 @@ import torch
 from torch import Tensor
 
 from ingest.architecture import ArchitectureFacts, UnsupportedArchitecture, architecture_facts, quiet_transformers
-from ingest.locations import CheckpointLocation, find_checkpoints
 from ingest.upload import use_on_current_stream
 from ingest.weights import Weights, read_weights
 from warehouse.errors import WarehouseError
-
-__all__ = ["CheckpointLocation", "CheckpointReader", "LoadedCheckpoint", "WeightsMismatch", "find_checkpoints"]
 
 Attention = Literal["eager", "sdpa"]
 Dtype = Literal["float32", "float64"]

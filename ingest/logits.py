@@ -6,6 +6,7 @@ Tensors only; how states came to be and what becomes of logits is unknown here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -111,3 +112,14 @@ class Readout:
             bound = bound + self.bias.abs().max()
         if not 2 * self.width * bound < torch.finfo(torch.float32).max:
             raise NonFiniteLogits(None, None)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Matrix products in full float32: TF32 and bfloat16 shortcuts off inside, the caller's setting back after."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -5,9 +5,7 @@ Tensors in, arrays out: files, tokenizers, transformers and the database are unk
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
@@ -18,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ingest.compiled import TILES as TILES
-from ingest.compiled import Path, choose_path, compiled_kernels
-from ingest.logits import NonFiniteLogits as NonFiniteLogits
-from ingest.logits import Readout as Readout
+from ingest.compiled import TILES, Path, choose_path, compiled_kernels
+from ingest.logits import NonFiniteLogits, Readout, exact_float32
 from ingest.reduction import CompiledReduction, EagerReduction, Pair, Reduction, Wanted, slices
 from ingest.scores import SCORE_NAMES, TokenScores, TopEntries, VocabularyClasses
+from ingest.threads import side_by_side
 from warehouse.errors import WarehouseError
 
 VocabularyPolicy = Literal["tokenizer", "model"]
@@ -84,7 +81,8 @@ def measure(
     device, size = targets.device, tile or TILES.get(targets.device.type, TILES["cuda"])
     way = path or choose_path(device.type, len(targets), width, allowed=compiled)
     columns = _Columns(len(targets), device)
-    with exact_float32(), _workers(device, wanted.room(size)) as run:
+    # One thread a tile, so that another number of threads does not change a bit.
+    with exact_float32(), side_by_side(device, max(1, _ROOM // wanted.room(size)), share=1) as run:
         work = partial(_measure_tile, _reduction(way, wanted, size), wanted, readouts, targets, columns)
         for done in run(work, slices(len(targets), size)):
             if progress:
@@ -117,32 +115,6 @@ def _filled(rows: Tensor, size: int | None) -> Tensor:
     """Rows with the last one repeated until there are `size`."""
     missing = 0 if size is None else size - len(rows)
     return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])]) if missing else rows
-
-
-@contextmanager
-def _workers(
-    device: torch.device, room: int
-) -> Iterator[Callable[[Callable[[slice], int], Iterable[slice]], Iterator[int]]]:
-    """How tiles are run: on a CPU side by side, each by one thread; on a GPU one after another.
-
-    room: bytes that a tile takes. Threads that share a tile would wait for each other after every operation, and on a
-    busy machine wait long; nor may another number of threads change a bit.
-    """
-    threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
-        yield map
-        return
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(
-            min(threads, max(1, _ROOM // room)), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            try:
-                yield pool.map
-            finally:
-                pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for the tiles not begun
-    finally:
-        torch.set_num_threads(threads)
 
 
 def scored_width(readouts: Sequence[Readout], length: int, policy: VocabularyPolicy) -> int:
@@ -212,14 +184,3 @@ class _Columns:
 
     def get(self, key: Hashable) -> Any:
         return self._columns[key].cpu().numpy() if key in self._columns else None
-
-
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """Matrix products in full float32: TF32 and bfloat16 shortcuts off inside, the caller's setting back after."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -20,7 +20,7 @@ from ingest.checkpoints import Attention, CheckpointReader
 from ingest.cohort import Block, Cohort, Inputs, plan_cohort
 from ingest.compiled import choose_path
 from ingest.environment import choose_device, describe_environment
-from ingest.estimate import BYTES_PER_VALUE
+from ingest.estimate import BYTES_PER_VALUE, SCORES
 from ingest.options import RunOptions
 from ingest.plan import Grid, cohorts, survey
 from ingest.prefetch import Prefetch
@@ -42,7 +42,7 @@ from ingest.shelf import Shelf, default_memory
 from ingest.source import Source, open_source
 from ingest.study import BadStudy, Study
 from ingest.vocabulary import Vocabulary, load_vocabulary
-from ingest.weights import read_json
+from ingest.weight_files import read_json
 from warehouse.claims import claim
 from warehouse.database import Database
 from warehouse.dimensions import save_environment
@@ -254,7 +254,7 @@ def _name(setting: Setting, cohort: Cohort) -> str:
 
 def _bytes_to_write(planned: Sequence[Cohort], n_tokens: int) -> int:
     values = sum(
-        len(cohort.to_score()) * (9 + len(cohort.inputs.reference_ids) + 2 * cohort.top_k)
+        len(cohort.to_score()) * (SCORES + len(cohort.inputs.reference_ids) + 2 * cohort.top_k)
         + len(cohort.missing - cohort.bare)
         + sum(contrast.kind != "cross" for contrast in cohort.contrasts.values())
         for cohort in planned

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby, pairwise, permutations
+from itertools import chain, groupby, pairwise, permutations
 from typing import NamedTuple
 
 from ingest.locations import CheckpointLocation, MissingRevision, nearest
@@ -67,6 +67,21 @@ class Contrast:
     model_q: str
     step_q: int
     pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one pass computes. groups: for each step at which two seeds are paired, all seeds there, to be mixed."""
+
+    scored: Sequence[Cell]
+    pairs: Sequence[Pair]
+    groups: Sequence[tuple[Cell, ...]] = ()
+
+    @cached_property
+    def index(self) -> dict[Cell, int]:
+        """The cells that take part, numbered."""
+        cells = {*self.scored, *chain.from_iterable(self.pairs), *chain.from_iterable(self.groups)}
+        return {cell: number for number, cell in enumerate(sorted(cells))}
 
 
 # --- which checkpoints --------------------------------------------------------------------------------------------

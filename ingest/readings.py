@@ -26,7 +26,8 @@ from ingest.prefetch import Prefetch
 from ingest.progress import Meter
 from ingest.readout import read
 from ingest.setting import Setting
-from ingest.shelf import Shelf, Shelved
+from ingest.shelf import Shelf
+from ingest.shelved import Shelved
 from ingest.study import Study
 from ingest.weights import Weights
 from ingest.windows import passes
@@ -206,7 +207,7 @@ class Readings:
         grid = self.cohort.grids[cell.model]
         location = grid.locations.get(cell)
         if location is None:
-            where = next(iter(grid.locations.values())).source if grid.locations else self._study.suite
+            where = next(iter(grid.locations.values())).source
             raise MissingRevision(f"{where} has no such checkpoint: add it, or drop it from the study.")
         return location
 

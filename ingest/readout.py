@@ -26,8 +26,7 @@ from ingest.architecture import (
     quiet_transformers,
     text_config,
 )
-from ingest.logits import Readout
-from ingest.measure import exact_float32
+from ingest.logits import Readout, exact_float32
 from ingest.threads import side_by_side
 from ingest.windows import InvalidWindow, Window
 

@@ -6,7 +6,6 @@ Everything happens inside the transaction of the caller.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +13,17 @@ from sqlalchemy import Connection
 
 from ingest.divergence import pair_statistics
 from ingest.measure import Measurement
-from ingest.plan import Cell
+from ingest.plan import Cell, Work
 from ingest.readings import Readings, Tools
 from ingest.setting import Setting
 from ingest.study import Study
 from warehouse import schema
-from warehouse.comparisons import Pair, derive, load_pairs, outdated
+from warehouse.comparisons import derive
 from warehouse.dimensions import fill
 from warehouse.evaluations import Evaluation, Top, load_evaluations
 from warehouse.ledger import record_read, twins
+from warehouse.pairs import Pair, load_pairs, outdated
 from warehouse.values import CorpusValues
-
-if TYPE_CHECKING:
-    from ingest.block import Work
 
 Kl = NDArray[np.float32]
 

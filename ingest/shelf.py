@@ -19,8 +19,7 @@ from typing import IO
 
 import torch
 
-from ingest.shelved import DamagedReadout, OpenFile, read_shelved, write_shelved
-from ingest.shelved import Shelved as Shelved
+from ingest.shelved import DamagedReadout, OpenFile, Shelved, read_shelved, write_shelved
 from warehouse.errors import RunFailed
 from warehouse.home import ensure_home
 

@@ -15,19 +15,20 @@ B = TypeVar("B")
 
 @contextmanager
 def side_by_side(
-    device: torch.device, n_pieces: int
+    device: torch.device, n_pieces: int, *, share: int | None = None
 ) -> Iterator[Callable[[Callable[[A], B], Iterable[A]], Iterator[B]]]:
     """Something like `map` for so many pieces: on a CPU side by side, on a GPU one after another.
 
-    Threads that share a piece would wait for each other after every operation, and on a busy machine wait long. Where
-    there are fewer pieces than threads, each piece gets as many threads as every other.
+    n_pieces: how many there are, or may be at work at once. share: threads of each; by default, where there are fewer
+    pieces than threads, each gets as many as every other. Threads that share a piece wait for each other after every
+    operation, and on a busy machine wait long.
     """
     threads = torch.get_num_threads()
     workers = min(threads, n_pieces)
-    if device.type != "cpu" or workers < 2:
+    share = share or threads // workers
+    if device.type != "cpu" or threads == share:
         yield map
         return
-    share = threads // workers
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,)) as pool:
             try:

@@ -17,19 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ingest.locations import MissingCheckpoint
 from ingest.weight_files import PICKLE, CorruptCheckpoint, UnsafeWeights, read_json, weight_files
-
-__all__ = [
-    "CorruptCheckpoint",
-    "MissingCheckpoint",
-    "UnsafeWeights",
-    "Weights",
-    "hash_tensors",
-    "read_json",
-    "read_weights",
-    "weight_files",
-]
 
 #: Entries of a config that say nothing about the shape or arithmetic of the module.
 _INCIDENTAL = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"})

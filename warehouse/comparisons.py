@@ -19,30 +19,12 @@ from warehouse.locks import share_corpus
 from warehouse.pairs import (
     Kl,
     Member,
-    Pair,
-    forget_bare_pairs,
-    load_pair,
-    load_pairs,
-    outdated,
     read_pairs,
     stored_members,
     visible_members,
 )
 from warehouse.summaries import Values, convergence_rows
 from warehouse.values import CorpusValues
-
-__all__ = [
-    "Pair",
-    "derive",
-    "drop_comparison",
-    "forget_bare_pairs",
-    "forget_layer",
-    "load_pair",
-    "load_pairs",
-    "outdated",
-    "summarise_layer",
-    "withdraw_others",
-]
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select, text, update
 
 from warehouse import faults, schema
-from warehouse.comparisons import derive, drop_comparison, outdated
+from warehouse.comparisons import derive, drop_comparison
 from warehouse.errors import WarehouseError
 from warehouse.facts import driver
 from warehouse.faults import Candidate, Cell, Verdict
 from warehouse.ledger import VERDICTS, needless_twins, settle_run_sets
 from warehouse.locks import hold_corpus
+from warehouse.pairs import outdated
 from warehouse.values import CorpusValues
 
 

@@ -15,7 +15,9 @@ from transformers import AutoModelForCausalLM
 
 from ingest.architecture import UnsupportedArchitecture, VocabularyTooSmall, check_vocabulary, quiet_transformers
 from ingest.checkpoints import CheckpointReader, WeightsMismatch, match_names
-from ingest.weights import CorruptCheckpoint, MissingCheckpoint, UnsafeWeights, read_weights
+from ingest.locations import MissingCheckpoint
+from ingest.weight_files import CorruptCheckpoint, UnsafeWeights
+from ingest.weights import read_weights
 from tests import models
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ingest.compiled import PAYS_FROM, Path, choose_path
 from ingest.kernels import entropy_sums
-from ingest.measure import Readout, measure
+from ingest.logits import Readout
+from ingest.measure import measure
 from ingest.scores import VocabularyClasses
 
 WIDTH = 50_304
@@ -176,7 +177,8 @@ def test_only_work_that_is_large_enough_and_on_a_cpu_is_compiled() -> None:
 _WITHOUT_COMPILER = """
 import logging, torch
 from ingest.compiled import choose_path
-from ingest.measure import Readout, measure
+from ingest.logits import Readout
+from ingest.measure import measure
 from ingest.scores import VocabularyClasses
 logging.basicConfig(format="%(levelname)s %(message)s")
 none = torch.tensor([], dtype=torch.int64)

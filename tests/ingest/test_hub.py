@@ -20,7 +20,8 @@ from ingest.hub import PAUSES, CacheFull, HubSource, HubUnreachable, NotCached
 from ingest.hub_cache import evict, snapshot
 from ingest.locations import CheckpointLocation, MissingCheckpoint, MissingRevision
 from ingest.suite import load_suite
-from ingest.weights import UnsafeWeights, read_weights
+from ingest.weight_files import UnsafeWeights
+from ingest.weights import read_weights
 from tests import models
 from tests.hub import Hub, cache_revision, client_at, contents
 

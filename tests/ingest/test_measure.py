@@ -11,16 +11,8 @@ from scipy.special import log_softmax, logsumexp
 from torch import Tensor
 
 from ingest.compiled import Path
-from ingest.measure import (
-    IncompatibleVocabulary,
-    Measurement,
-    NonFiniteLogits,
-    Readout,
-    VocabularyPolicy,
-    exact_float32,
-    measure,
-    scored_width,
-)
+from ingest.logits import NonFiniteLogits, Readout, exact_float32
+from ingest.measure import IncompatibleVocabulary, Measurement, VocabularyPolicy, measure, scored_width
 from ingest.scores import VocabularyClasses
 
 TOKENS, HIDDEN, LENGTH, WIDTH = 150, 24, 700, 720

@@ -14,7 +14,8 @@ import torch
 
 from ingest.locations import CheckpointLocation, find_checkpoints
 from ingest.prefetch import Prefetch
-from ingest.weights import CorruptCheckpoint, UnsafeWeights, read_weights
+from ingest.weight_files import CorruptCheckpoint, UnsafeWeights
+from ingest.weights import read_weights
 from tests import models
 
 #: Longer than anything here takes; passing never waits so long.

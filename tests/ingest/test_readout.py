@@ -23,8 +23,8 @@ from transformers import (
 
 from ingest.architecture import UnsupportedArchitecture, VocabularyTooSmall, quiet_transformers
 from ingest.checkpoints import CheckpointReader
-from ingest.logits import Readout
-from ingest.measure import NonFiniteLogits, measure
+from ingest.logits import NonFiniteLogits, Readout
+from ingest.measure import measure
 from ingest.readout import _batches
 from ingest.readout import read as read_passes
 from ingest.scores import VocabularyClasses

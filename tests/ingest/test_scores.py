@@ -11,7 +11,8 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from ingest.compiled import Path
-from ingest.measure import Measurement, Readout, measure
+from ingest.logits import Readout
+from ingest.measure import Measurement, measure
 from ingest.scores import TopEntries, VocabularyClasses
 
 LENGTH, WIDTH = 700, 720

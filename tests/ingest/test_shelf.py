@@ -19,7 +19,8 @@ import torch
 from safetensors import safe_open
 
 from ingest.architecture import ArchitectureFacts
-from ingest.measure import Readout, measure
+from ingest.logits import Readout
+from ingest.measure import measure
 from ingest.scores import VocabularyClasses
 from ingest.shelf import Shelf, ShelfFull, default_memory
 from ingest.shelved import OpenFile, Shelved, StoredRows

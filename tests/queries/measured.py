@@ -14,7 +14,7 @@ import numpy as np
 import sqlalchemy
 from numpy.typing import NDArray
 
-from warehouse import annotations, comparisons, dimensions, evaluations, ledger, schema
+from warehouse import annotations, comparisons, dimensions, evaluations, ledger, pairs, schema
 from warehouse.database import Database
 from warehouse.layer import TOTAL, Category, Layer
 from warehouse.values import CorpusValues
@@ -365,7 +365,7 @@ def load_pair(
     if unmeasured:
         kl[::97] = np.nan
     held.kl[pair] = kl
-    unit = comparisons.Pair(
+    unit = pairs.Pair(
         ids[pair[0]],
         ids[pair[1]],
         held.environment_id,
@@ -375,4 +375,4 @@ def load_pair(
         0.5,
         token_facts,
     )
-    return comparisons.load_pair(connection, unit, held.corpus_id, held.first_token_id)
+    return pairs.load_pair(connection, unit, held.corpus_id, held.first_token_id)

@@ -14,10 +14,11 @@ from sqlalchemy import Connection
 from tests.contents import findings, frame
 from tests.queries.measured import Measured, add_run, evaluation_ids, load_evaluation, load_pair, measure, model_key
 from warehouse.annotations import BadAnnotation, drop_layer, layer_names, layer_source, load_layer
-from warehouse.comparisons import derive, outdated
+from warehouse.comparisons import derive
 from warehouse.database import Database
 from warehouse.layer import TOTAL, Category, Layer
 from warehouse.ledger import declare_comparisons
+from warehouse.pairs import outdated
 from warehouse.values import CorpusValues
 
 

@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 
 from tests.contents import frame
 from tests.queries.measured import Measured, add_run, evaluation_ids, load_pair, measure, model_key
-from warehouse import comparisons
-from warehouse.comparisons import derive, outdated
+from warehouse import pairs
+from warehouse.comparisons import derive
 from warehouse.database import Database
 from warehouse.summaries import Values, convergence_rows
 from warehouse.values import CorpusValues
@@ -49,7 +49,7 @@ def flag(measured: Measured, seed: int) -> None:
 
 def outdated_ones(measured: Measured) -> list[int]:
     with measured.database.engine().connect() as connection:
-        return outdated(connection, measured.corpus_id, measured.protocol_id, model_key(connection, "small"))
+        return pairs.outdated(connection, measured.corpus_id, measured.protocol_id, model_key(connection, "small"))
 
 
 def test_a_pair_is_loaded_once(measured: Measured) -> None:
@@ -58,8 +58,8 @@ def test_a_pair_is_loaded_once(measured: Measured) -> None:
     before = frame(measured.database, query)
     with measured.database.engine().begin() as connection:
         ids = evaluation_ids(connection, measured)
-        unit = comparisons.Pair(ids[p], ids[q], measured.environment_id, measured.kl[p, q] + 1, 9.0, None, None)
-        assert comparisons.load_pair(connection, unit, measured.corpus_id, measured.first_token_id) is None
+        unit = pairs.Pair(ids[p], ids[q], measured.environment_id, measured.kl[p, q] + 1, 9.0, None, None)
+        assert pairs.load_pair(connection, unit, measured.corpus_id, measured.first_token_id) is None
     assert frame(measured.database, query).equals(before)
     stored = "select mean_kl from warehouse.comparison_pair where evaluation_p = %s and evaluation_q = %s"
     assert frame(measured.database, stored, ids[p], ids[q]).iloc[0, 0] < 9
@@ -80,9 +80,9 @@ def test_deriving_twice_changes_no_value(measured: Measured) -> None:
 def test_the_mean_over_pairs_is_taken_in_double_precision(measured: Measured) -> None:
     query = "select 0 - convergence from analysis.token_convergence where kind = 'seed' and step = 16 order by token_id"
     stored = frame(measured.database, query).iloc[:, 0].to_numpy()
-    pairs = [kl for (p, q), kl in measured.kl.items() if p[2] == q[2] == 16]
-    assert len(pairs) == 12
-    expected = np.mean(np.array(pairs, np.float64), 0)
+    kls = [kl for (p, q), kl in measured.kl.items() if p[2] == q[2] == 16]
+    assert len(kls) == 12
+    expected = np.mean(np.array(kls, np.float64), 0)
     np.testing.assert_array_equal(stored, expected.astype(np.float32).astype(np.float64))
 
 
@@ -179,7 +179,7 @@ def test_a_new_pair_makes_its_comparisons_outdated_and_no_others(measured: Measu
         _complete(connection, measured, seed=4)
         p, q = ("small", 4, 16), ("small", 0, 16)
         load_pair(connection, measured, evaluation_ids(connection, measured), (p, q), np.random.default_rng(1))
-        found = outdated(connection, measured.corpus_id, measured.protocol_id, model_key(connection, "small"))
+        found = pairs.outdated(connection, measured.corpus_id, measured.protocol_id, model_key(connection, "small"))
         derive(connection, found[0], CorpusValues(measured.corpus_id))
     assert found == [comparison(measured)]
     row = frame(measured.database, "select n_pairs, seeds, seed_pairs from analysis.comparisons where step = 16")

@@ -10,9 +10,10 @@ from queries.refresh import refresh
 from tests.contents import findings, frame
 from tests.queries.crossed import Pair, compare, declare, load, same_seeds
 from tests.queries.measured import Measured, add_seed, evaluation_ids, load_layer, measure, model_key
-from warehouse.comparisons import derive, outdated
+from warehouse.comparisons import derive
 from warehouse.database import Database
 from warehouse.ledger import known_pairs
+from warehouse.pairs import outdated
 from warehouse.values import CorpusValues
 
 SMALL, LARGE = ("small", 16), ("large", 16)
