@@ -71,6 +71,8 @@ corpus = Table(
     text_column("token_sha256", "SHA-256 of the token ids as little-endian int32"),
     text_column("eos_policy", "after-document: every document ends with EOS; none: no EOS"),
     text_column("cluster", "what standard errors take as independent: document, or chunk where documents are few"),
+    reference("derived_from", "corpus.corpus_id", nullable=True, comment="corpus that this one was made from"),
+    Column("derivation", JSONB, comment="how it was made from that one: what was done, and with which seed"),
     moment("created_at", "when the corpus was loaded"),
     CheckConstraint("first_token_id % 256 = 0", name="first_token_id"),
     CheckConstraint("eos_policy in ('after-document', 'none')", name="eos_policy"),
@@ -89,6 +91,13 @@ document = Table(
     count("char_end", "offset after its last character"),
     count("byte_start", "offset of its first byte in the text of the corpus"),
     count("byte_end", "offset after its last byte"),
+    Column(
+        "scored_from",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="position of the first token that sums over the document count; those before it are context",
+    ),
     text_column("name", "name of the document"),
     comment="A document of a corpus.",
 )
@@ -119,14 +128,15 @@ reference_distribution = Table(
         "ngram_order", SmallInteger, nullable=False, server_default=text("1"), comment="n of the n-gram; 1 is unigram"
     ),
     number("total", "sum of the counts", nullable=False),
+    number("smoothing_weight", "counts that the next lower order stands for; NULL where nothing is interpolated"),
     number("entropy", "entropy of the smoothed distribution, in nats", nullable=False),
-    text_column("smoothing", "add-one or none"),
+    text_column("smoothing", "add-one, none, or interpolated with the next lower order"),
     text_column("source", "where the counts came from"),
     text_column("sha256", "SHA-256 of the counts as little-endian float64"),
     array("counts", Double(), "count of each vocabulary id"),
     moment("created_at", "when the reference was loaded"),
     UniqueConstraint("tokenizer_id", "name"),
-    CheckConstraint("smoothing in ('add-one', 'none')", name="smoothing"),
+    CheckConstraint("smoothing in ('add-one', 'none', 'interpolated')", name="smoothing"),
     comment="A named distribution over the vocabulary, such as the unigram counts of a corpus.",
 )
 
@@ -200,15 +210,23 @@ protocol = Table(
     Column("name", Text, nullable=False, unique=True, comment="name of the protocol"),
     text_column(
         "windows",
-        "concatenated: the corpus is one sequence; documents: each document is; truncated: a token from its last ids",
+        "concatenated: the corpus is one sequence; documents: each document is; truncated: a token from its last ids; "
+        "imported: measured elsewhere",
     ),
-    Column("window", Integer, nullable=False, comment="longest window, in tokens; a model's context length caps it"),
-    Column("bos", Boolean, nullable=False, comment="the sequence begins with BOS"),
+    Column("window", Integer, comment="longest window, in tokens; a model's context length caps it; NULL if not known"),
+    Column("bos", Boolean, comment="the sequence begins with BOS; NULL if not known"),
     text_column("vocabulary", "tokenizer: ids of the tokenizer, renormalised; model: the padded width"),
     text_column("dtype", "number format of weights and activations"),
-    Column("tf32", Boolean, nullable=False, comment="TensorFloat-32 multiplication allowed"),
-    UniqueConstraint("windows", "window", "bos", "vocabulary", "dtype", "tf32"),
-    CheckConstraint("windows in ('concatenated', 'documents', 'truncated')", name="windows"),
+    Column("tf32", Boolean, comment="TensorFloat-32 multiplication allowed; NULL if not known"),
+    text_column("origin", "who measured under it, and how; NULL for this program", nullable=True),
+    UniqueConstraint(
+        "windows", "window", "bos", "vocabulary", "dtype", "tf32", "origin", postgresql_nulls_not_distinct=True
+    ),
+    CheckConstraint("windows in ('concatenated', 'documents', 'truncated', 'imported')", name="windows"),
+    CheckConstraint("(windows = 'imported') = (origin is not null)", name="origin"),
+    CheckConstraint(
+        "windows = 'imported' or (\"window\" is not null and bos is not null and tf32 is not null)", name="known"
+    ),
     CheckConstraint("vocabulary in ('tokenizer', 'model')", name="vocabulary"),
     comment="What changes a measured quantity by design. Different protocols never mix.",
 )

@@ -32,7 +32,11 @@ evaluation = Table(
     reference("corpus_id", "corpus.corpus_id", comment="corpus"),
     reference("protocol_id", "protocol.protocol_id", comment="protocol"),
     reference("environment_id", "environment.environment_id", nullable=True, comment="where it was computed"),
-    text_column("status", "planned or complete; all its facts are visible when complete, none before"),
+    text_column(
+        "status",
+        "planned, complete, or unscored; all its scores are visible when complete, none before; an unscored one stands "
+        "for a checkpoint of which only KL was imported",
+    ),
     text_column("input_digest", "SHA-256 of weights, token ids, tokenizer and protocol", nullable=True),
     Column("window", Integer, comment="window used, in tokens"),
     Column(
@@ -43,7 +47,7 @@ evaluation = Table(
     number("anisotropy", "mean cosine between the final hidden states of two tokens"),
     Column("measured_at", DateTime(timezone=True), comment="when it was computed"),
     UniqueConstraint("checkpoint_id", "corpus_id", "protocol_id"),
-    CheckConstraint("status in ('planned', 'complete')", name="status"),
+    CheckConstraint("status in ('planned', 'complete', 'unscored')", name="status"),
     CheckConstraint("status = 'planned' or input_digest is not null", name="complete"),
     comment="A checkpoint scored on a corpus: the ledger, and an immutable unit.",
 )
@@ -66,10 +70,10 @@ score_chunk = Table(
     Column("evaluation_id", Integer, primary_key=True, autoincrement=False, comment="evaluation"),
     Column("chunk_id", BigInteger, primary_key=True, autoincrement=False, index=True, comment="token_id / 256"),
     array("surprisal", REAL(), "-log p of the token, in nats"),
-    array("entropy", REAL(), "entropy of the prediction, in nats"),
-    array("rank", Integer(), "1 + entries with a strictly greater logit"),
-    array("top_vocab_id", Integer(), "most probable entry, the lowest id on a tie"),
-    array("top_surprisal", REAL(), "-log p of the most probable entry, in nats"),
+    array("entropy", REAL(), "entropy of the prediction, in nats", nullable=True),
+    array("rank", Integer(), "1 + entries with a strictly greater logit", nullable=True),
+    array("top_vocab_id", Integer(), "most probable entry, the lowest id on a tie", nullable=True),
+    array("top_surprisal", REAL(), "-log p of the most probable entry, in nats", nullable=True),
     array("space_logmass", REAL(), "log of the mass on entries that start with white space", nullable=True),
     array("punct_logmass", REAL(), "log of the mass on unspaced punctuation", nullable=True),
     array("eos_logmass", REAL(), "log of the mass on EOS", nullable=True),

@@ -44,6 +44,15 @@ from warehouse.fact_tables import (
     score_chunk,
     top_chunk,
 )
+from warehouse.sequence_tables import (
+    checkpoint_metric,
+    document_divergence_chunk,
+    document_score_chunk,
+    item,
+    paradigm,
+    paradigm_divergence,
+    paradigm_score,
+)
 
 __all__ = [
     "SCHEMA",
@@ -52,6 +61,7 @@ __all__ = [
     "annotation_chunk",
     "annotation_layer",
     "checkpoint",
+    "checkpoint_metric",
     "comparison",
     "comparison_member",
     "comparison_pair",
@@ -61,10 +71,16 @@ __all__ = [
     "custom_pair",
     "divergence_chunk",
     "document",
+    "document_divergence_chunk",
+    "document_score_chunk",
     "environment",
     "evaluation",
+    "item",
     "metadata",
     "model",
+    "paradigm",
+    "paradigm_divergence",
+    "paradigm_score",
     "phase_definition",
     "protocol",
     "reference_chunk",
