@@ -79,7 +79,7 @@ def _load(engine: Engine, made: Plan, visit: Visit, whole: bool) -> None:
 
 def _load_units(connection: Connection, made: Plan, visit: Visit) -> dict[int, NDArray[np.float32]]:
     load_evaluations(connection, visit.evaluations, made.values)
-    ids = load_pairs(connection, visit.pairs, made.corpus_id, made.first_token_id)
+    ids = load_pairs(connection, visit.pairs, made.corpus_id, made.first_token_id, made.values)
     return {key: pair.kl for key, pair in zip(ids, visit.pairs, strict=True) if key is not None}
 
 

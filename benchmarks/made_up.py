@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from warehouse import dimensions, ledger, schema
 from warehouse.annotations import load_layer
-from warehouse.evaluations import Evaluation
+from warehouse.comparisons import derive
+from warehouse.evaluations import Evaluation, load_evaluations
 from warehouse.layer import TOTAL, Category, Layer
-from warehouse.pairs import Pair
+from warehouse.pairs import Pair, load_pairs
 from warehouse.values import CorpusValues
 
 #: Layers as an English text has them: name and number of values.
@@ -52,7 +54,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Plan:
-    """A corpus in the warehouse, and a visit for each step of a study; nothing of them is loaded yet."""
+    """A corpus in the warehouse, and a visit for each step of a study, nothing of which is loaded yet."""
 
     corpus_id: int
     first_token_id: int
@@ -63,11 +65,42 @@ class Plan:
 
 def plan(connection: Connection, *, name: str, n_tokens: int, n_seeds: int, n_steps: int, layers: bool) -> Plan:
     """Write a corpus, its layers if any, and the ledger of a study of one model; make up what was measured."""
+    made, visit = _plan(connection, name, n_tokens, n_seeds, n_steps, LAYERS if layers else {})
+    return replace(made, visits=[visit(step) for step in range(n_steps)])
+
+
+def fill(engine: Engine, *, name: str, n_tokens: int, n_seeds: int, n_steps: int, layers: Collection[str]) -> Plan:
+    """Write a study of one model with all that was measured, one visit after another; what is returned has none."""
+    with engine.begin() as connection:
+        sizes = {layer: LAYERS[layer] for layer in layers}
+        made, visit_of = _plan(connection, name, n_tokens, n_seeds, n_steps, sizes)
+    for step in range(n_steps):
+        visit = visit_of(step)
+        with engine.begin() as connection:
+            load_evaluations(connection, visit.evaluations, made.values)
+            ids = load_pairs(connection, visit.pairs, made.corpus_id, made.first_token_id, made.values)
+            known = {key: pair.kl for key, pair in zip(ids, visit.pairs, strict=True) if key is not None}
+            mixtures = {made.seeds: visit.mixture}
+            derive(connection, visit.comparison_id, made.values, known=known, mixtures=mixtures)
+    return made
+
+
+def layer(name: str, size: int, n_tokens: int, random: np.random.Generator) -> Layer:
+    """A layer whose values are as unevenly common as those of a text."""
+    shares = 1 / np.arange(1, size + 1)
+    codes = random.choice(size, n_tokens, p=shares / shares.sum()).astype(np.int32)
+    categories = tuple(Category(f"value {number}") for number in range(size))
+    return Layer(name, "categorical", categories, codes, None, "made up", "made up")
+
+
+def _plan(
+    connection: Connection, name: str, n_tokens: int, n_seeds: int, n_steps: int, layers: Mapping[str, int]
+) -> tuple[Plan, Callable[[int], Visit]]:
+    """A study without visits, and what makes up the visit to each step."""
     random = np.random.default_rng(n_tokens + n_seeds)
     corpus_id, first_token_id, reference_id = _corpus(connection, name, n_tokens, random)
-    if layers:
-        for layer, size in LAYERS.items():
-            load_layer(connection, corpus_id, _layer(layer, size, n_tokens, random))
+    for layer_name, size in layers.items():
+        load_layer(connection, corpus_id, layer(layer_name, size, n_tokens, random))
     model_id, checkpoints = _checkpoints(connection, name, n_seeds, n_steps)
     protocol_id = dimensions.find_or_make(
         connection,
@@ -84,18 +117,12 @@ def plan(connection: Connection, *, name: str, n_tokens: int, n_seeds: int, n_st
     entries = ledger.declare_evaluations(connection, corpus_id, protocol_id, list(checkpoints.values()))
     keys = [ledger.ComparisonKey("seed", model_id, step, model_id, step) for step in range(n_steps)]
     comparison_ids = ledger.declare_comparisons(connection, corpus_id, protocol_id, keys)
-    visits = [
-        _visit(
-            [entries[checkpoints[seed, step]].evaluation_id for seed in range(n_seeds)],
-            comparison_ids[keys[step]],
-            environment_id,
-            reference_id,
-            n_tokens,
-            random,
-        )
-        for step in range(n_steps)
-    ]
-    return Plan(corpus_id, first_token_id, tuple(range(n_seeds)), CorpusValues(corpus_id), visits)
+
+    def visit(step: int) -> Visit:
+        units = [entries[checkpoints[seed, step]].evaluation_id for seed in range(n_seeds)]
+        return _visit(units, comparison_ids[keys[step]], environment_id, reference_id, n_tokens, random)
+
+    return Plan(corpus_id, first_token_id, tuple(range(n_seeds)), CorpusValues(corpus_id), []), visit
 
 
 def _corpus(connection: Connection, name: str, n_tokens: int, random: np.random.Generator) -> tuple[int, int, int]:
@@ -150,14 +177,6 @@ def _document(start: int, n_tokens: int) -> dict[str, Any]:
     end = min(start + _TOKENS_IN_A_DOCUMENT, n_tokens)
     bounds = {"char_start": start, "char_end": end, "byte_start": start, "byte_end": end}
     return {"name": f"from {start}", "first_token": start, "n_tokens": end - start, **bounds}
-
-
-def _layer(name: str, size: int, n_tokens: int, random: np.random.Generator) -> Layer:
-    # Values of a text are as unevenly common as this.
-    shares = 1 / np.arange(1, size + 1)
-    codes = random.choice(size, n_tokens, p=shares / shares.sum()).astype(np.int32)
-    categories = tuple(Category(f"value {number}") for number in range(size))
-    return Layer(name, "categorical", categories, codes, None, "made up", "made up")
 
 
 def _checkpoints(

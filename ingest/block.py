@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from ingest import layers
 from ingest.cohort import Block, Cohort, with_contrasts
+from ingest.contexts import as_tensors
 from ingest.measure import Measurement, measure
 from ingest.plan import Cell, Contrast, Pair, Work, matched_contrasts
 from ingest.readings import Readings, Tools
@@ -41,17 +42,16 @@ class CohortRun:
         self._readings = Readings(study, setting, cohort, tools)
         self._recorder = Recorder(study, setting, self._readings, tools)
         self._apart = self._find_apart()
-        self._targets = torch.from_numpy(setting.corpus.ids).long().to(tools.device)
+        self._targets = torch.from_numpy(setting.corpus.ids[setting.measured]).long().to(tools.device)
         vocabulary = setting.vocabulary
         self._classes = VocabularyClasses.from_masks(
             torch.from_numpy(vocabulary.starts_with_space),
             torch.from_numpy(vocabulary.is_punctuation),
             vocabulary.eos_id,
         )
-        self._references = {
-            str(key): torch.from_numpy(reference.log_probabilities()).float()
-            for key, reference in setting.references.items()
-        }
+        named = {str(key): reference for key, reference in setting.references.items()}
+        self._references, ngrams = as_tensors(named, setting.corpus.ids, setting.corpus.position)
+        self._ngrams = [each.of_tokens(torch.from_numpy(setting.measured)) for each in ngrams]
 
     # --- blocks -------------------------------------------------------------------------------------------------
 
@@ -202,9 +202,9 @@ class CohortRun:
 
     def _visit(self, to_score: set[Cell], pairs: set[Pair]) -> None:
         """Read what is wanted, and measure as much of it as could be read."""
-        new = self._readings.hold(to_score)
+        # What nobody could score yet is tried first: where it cannot be read, its partners need not be.
+        new = self._readings.hold(to_score | {cell for pair in pairs for cell in pair if not self._scored(cell)})
         pairs = {pair for pair in pairs if self._readings.failed.isdisjoint(pair)}
-        # What could not be read needs no partners.
         new += self._readings.hold(self._cohort.partners(pairs))
         for work in self._passes(to_score, pairs):
             self._pass(work, weight=new)
@@ -246,7 +246,7 @@ class CohortRun:
 
     def _measure(self, work: Work, weight: int) -> Measurement:
         index = work.index
-        return measure(
+        measured = measure(
             [self._readings.shelved(cell).readout for cell in index],
             self._targets,
             classes=self._classes,
@@ -255,10 +255,12 @@ class CohortRun:
             pairs=[(index[p], index[q]) for p, q in work.pairs],
             mixtures=[tuple(index[cell] for cell in group) for group in work.groups],
             references=self._references,
+            ngrams=self._ngrams,
             top_k=self._study.top_k,
             compiled=self._tools.path == "compiled",
             progress=lambda tokens: self._tools.meter.tokens(tokens * weight),
         )
+        return measured if self._setting.measured.all() else measured.spread(self._setting.measured)
 
     def _unscored(self, work: Work) -> set[Cell]:
         """Cells of pairs whose scores nobody wrote yet, being another block's: statistics of the pairs need them."""

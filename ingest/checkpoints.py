@@ -6,7 +6,8 @@ Knows Hugging Face folders and PyTorch modules; corpora, windows, measurements a
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -103,33 +104,50 @@ class CheckpointReader:
         return _Module(model, weights.architecture_key, frozenset(weights.tensors), names)
 
 
-def build(weights: Weights, attention: Attention, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
-    """A new module holding some weights, through transformers, without running code from their folder."""
+def stated_facts(folder: Path) -> ArchitectureFacts:
+    """What the config in a folder says of its model, whose weights are not opened. Raises UnsupportedArchitecture."""
+    with _refusing(folder), quiet_transformers():
+        return architecture_facts(_described(folder)[1])
+
+
+def _described(folder: Path) -> tuple[Any, Any]:
+    """The config in a folder and the module that it describes, without memory for its tensors."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     auto_model: Any = AutoModelForCausalLM  # its methods have no types
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        return config, auto_model.from_config(config, trust_remote_code=False)
+
+
+@contextmanager
+def _refusing(folder: Path) -> Iterator[None]:
+    """Raise UnsupportedArchitecture for whatever is raised inside: on a damaged config transformers raises anything."""
     try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(weights.path, local_files_only=True, trust_remote_code=False)
-            with torch.device("meta"):  # only its class is wanted
-                kind: Any = type(auto_model.from_config(config, trust_remote_code=False))
-            # The tensors that were hashed, not the files once more.
-            loaded: Any = kind.from_pretrained(
-                None,
-                config=config,
-                state_dict={name: tensor.cpu() for name, tensor in weights.tensors.items()},
-                dtype=dtype,
-                attn_implementation=attention,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except (MemoryError, torch.OutOfMemoryError):
+        yield
+    except (MemoryError, torch.OutOfMemoryError, WarehouseError):
         raise
-    except Exception as error:  # on a damaged config transformers raises whatever its parts raise
+    except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UnsupportedArchitecture(
-            f"{weights.path} is no causal language model that transformers can build ({reason}); leave it out."
+            f"{folder} is no causal language model that transformers can build ({reason}); leave it out."
         ) from error
+
+
+def build(weights: Weights, attention: Attention, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    """A new module holding some weights, through transformers, without running code from their folder."""
+    with _refusing(weights.path), quiet_transformers():
+        config, empty = _described(weights.path)
+        # The tensors that were hashed, not the files once more.
+        loaded: Any = type(empty).from_pretrained(
+            None,
+            config=config,
+            state_dict={name: tensor.cpu() for name, tensor in weights.tensors.items()},
+            dtype=dtype,
+            attn_implementation=attention,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     model, report = loaded
     _check_report(report, weights.path)
     module: torch.nn.Module = model.eval().requires_grad_(False)

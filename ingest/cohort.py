@@ -6,7 +6,7 @@ Writes the rows that a plan needs and reads the ledger; no model is read here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, select
 
@@ -16,6 +16,7 @@ from ingest.source import Source
 from ingest.study import Study
 from warehouse import schema
 from warehouse.dimensions import ConflictingInputs, find_or_make
+from warehouse.importing.target import claim_tokenizer, locate_imported
 from warehouse.ledger import (
     ComparisonKey,
     Entry,
@@ -57,13 +58,17 @@ class Block:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Keys of what every checkpoint of a study is measured on, and where its checkpoints come from."""
+    """Keys of what every checkpoint of a study is measured on, and where its checkpoints come from.
+
+    usual: the sizes that most of a model's checkpoints state, where they do not agree.
+    """
 
     source: Source
     tokenizer_id: int
     corpus_id: int
     protocol_id: int
     reference_ids: frozenset[int]
+    usual: Mapping[str, ArchitectureFacts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,9 @@ class Cohort:
     """The work on some models: checkpoints, comparisons by id, and what the ledger has of them.
 
     weights: SHA-256 of the weights of cells that were measured before, on whatever corpus. facts: the sizes that a
-    model's checkpoints had so far. missing: ordered pairs that some comparison wants and nobody measured. bare: pairs
-    that only kind `cross` wants, of which nothing is kept for each token. flagged: seeds of a model that run set
-    default leaves out.
+    model's checkpoints had so far, or that most of them state. missing: ordered pairs that some comparison wants and
+    nobody measured. bare: pairs that only kind `cross` wants, of which nothing is kept for each token. flagged: seeds
+    of a model that run set default leaves out.
     """
 
     grids: Mapping[str, Grid]
@@ -103,6 +108,12 @@ class Cohort:
 
     def _lacks(self, entry: Entry) -> bool:
         return not entry.complete or bool(self.inputs.reference_ids - entry.references) or entry.top_k < self.top_k
+
+    def lacking_references(self) -> dict[Cell, frozenset[int]]:
+        """Of cells that were scored, and whose checkpoint is there, the references that they were not held against."""
+        absent = self.absent()
+        scored = {cell: entry for cell, entry in self.entries.items() if entry.complete and cell not in absent}
+        return {cell: self.inputs.reference_ids - entry.references for cell, entry in scored.items()}
 
     def home(self, pair: Pair) -> Cell | None:
         """Where a pair is measured; see `ingest.plan.home`. Bare ones stay with those of their comparison."""
@@ -174,7 +185,7 @@ class Cohort:
 def plan_cohort(connection: Connection, study: Study, grids: Sequence[Grid], inputs: Inputs) -> Cohort:
     """Enter a cohort's checkpoints, evaluations and comparisons in the ledger, and find what it lacks of them."""
     model_ids = {grid.model: _declare_model(connection, grid.model, inputs) for grid in grids}
-    facts = _all_known_facts(connection, model_ids, inputs.tokenizer_id)
+    facts = {**inputs.usual, **_all_known_facts(connection, model_ids, inputs.tokenizer_id)}
     checkpoint_ids: dict[Cell, int] = {}
     for grid in grids:
         checkpoint_ids |= _declare_checkpoints(connection, grid, model_ids[grid.model], inputs.source)
@@ -216,7 +227,9 @@ def with_contrasts(connection: Connection, cohort: Cohort, wanted: Iterable[Cont
 
 def _declare_model(connection: Connection, model: str, inputs: Inputs) -> int:
     key = {"family": inputs.source.family, "name": model}
-    return find_or_make(connection, schema.model, key, objective="causal", tokenizer_id=inputs.tokenizer_id)
+    model_id = find_or_make(connection, schema.model, key, objective="causal", tokenizer_id=inputs.tokenizer_id)
+    claim_tokenizer(connection, model_id, inputs.tokenizer_id)
+    return model_id
 
 
 def _all_known_facts(
@@ -246,17 +259,17 @@ def _known_facts(connection: Connection, model_id: int, tokenizer_id: int) -> Ar
 def _declare_checkpoints(connection: Connection, grid: Grid, model_id: int, source: Source) -> dict[Cell, int]:
     runs = {seed: _declare_run(connection, grid.model, seed, model_id, source) for seed in grid.seeds}
     somewhere = next(iter(grid.locations.values()))
-    ids = {}
+    ids, places = {}, {}
     for cell in grid.cells():
         location = grid.locations.get(cell)
-        ids[cell] = find_or_make(
-            connection,
-            schema.checkpoint,
-            {"run_id": runs[cell.seed], "step": cell.step},
-            source=(location or somewhere).source,
-            revision=location.revision if location else f"{cell.model}/seed{cell.seed}/step{cell.step}",
-            tokens_seen=source.tokens_seen(cell.model, cell.step),
-        )
+        place = {
+            "source": (location or somewhere).source,
+            "revision": location.revision if location else f"{cell.model}/seed{cell.seed}/step{cell.step}",
+            "tokens_seen": source.tokens_seen(cell.model, cell.step),
+        }
+        ids[cell] = find_or_make(connection, schema.checkpoint, {"run_id": runs[cell.seed], "step": cell.step}, **place)
+        places[ids[cell]] = place
+    locate_imported(connection, places)
     return ids
 
 

@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.items import BadItem, ItemForm, read_items
+from ingest.offsets import Rows, tokenize
 from ingest.texts import EmptyCorpus, Part, SourceText, read_source
 from ingest.vocabulary import Vocabulary
 from warehouse.errors import WarehouseError
-
-if TYPE_CHECKING:
-    from tokenizers import Encoding
+from warehouse.items import Paradigm
 
 log = logging.getLogger(__name__)
 
 EosPolicy = Literal["after-document", "none"]
-Rows = NDArray[np.int64]  # [n, 5]: id, char start, char end, byte start, byte end
-DOCUMENTS_PER_BATCH = 256  # bounds the memory of the tokenizer's own records
+DOCUMENTS_PER_BATCH = 1024  # bounds the memory of the tokenizer's own records
 LARGEST_OFFSET = 2**31 - 1
 
 
@@ -46,7 +45,8 @@ class CorpusTooLarge(WarehouseError):
 class Document:
     """A document: its range of the whole text, without the separator after it, and its run of tokens.
 
-    Its tokens are `first_token` to `first_token + n_tokens - 1`, with its end-of-text token if there is one.
+    Its tokens are `first_token` to `first_token + n_tokens - 1`, with its end-of-text token if there is one. Those
+    before position `scored_from` are context, and no part of sums over the document.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Document:
     byte_end: int
     first_token: int
     n_tokens: int
+    scored_from: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,8 @@ class Corpus:
     byte_start, byte_end: its bytes of the whole text in UTF-8; the tokens of a document tile its bytes, but for its
     end-of-text token, which has the bytes of the separator in the text, or none at the document's end.
     text_sha256: of the text in UTF-8. ids_sha256: of ids as little-endian int32.
+    paradigms: what its documents stand for, in a corpus of items. base: the corpus that this one was made from, into
+    whose text the offsets point; derivation: how.
     """
 
     name: str
@@ -84,6 +87,9 @@ class Corpus:
     char_end: NDArray[np.int32] = field(repr=False)
     byte_start: NDArray[np.int32] = field(repr=False)
     byte_end: NDArray[np.int32] = field(repr=False)
+    paradigms: tuple[Paradigm, ...] = field(default=(), repr=False)
+    base: Corpus | None = field(default=None, repr=False)
+    derivation: Mapping[str, Any] | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -107,35 +113,91 @@ def load_corpus(
     Raises UnreadableCorpus, EmptyCorpus, UnusableSplit, UnknownEosPolicy, MissingEndToken, CorpusTooLarge.
     """
     path = Path(path)
+    eos_id = _eos_id(vocabulary, eos_policy)
+    source = read_source(path, eos_text=vocabulary.eos_text, split=split)
+    return _corpus(source, vocabulary, name=name or path.stem, path=path, eos_policy=eos_policy, eos_id=eos_id)
+
+
+def load_items(
+    path: str | Path,
+    form: ItemForm,
+    vocabulary: Vocabulary,
+    *,
+    name: str | None = None,
+    eos_policy: EosPolicy = "after-document",
+) -> Corpus:
+    """Read and tokenize a corpus of items, of whose documents each plays a role in one; see `items.read_items`.
+
+    Raises what reading them raises, BadItem for one without a token of its own, and as `load_corpus`.
+    """
+    path = Path(path)
+    eos_id = _eos_id(vocabulary, eos_policy)
+    found = read_items(path, form)
+    corpus = _corpus(found.source, vocabulary, name=name or path.stem, path=path, eos_policy=eos_policy, eos_id=eos_id)
+    own = [document.n_tokens - document.scored_from - (eos_id is not None) for document in corpus.documents]
+    if len(corpus.documents) != len(found.source.parts) or min(own) < 1:
+        raise BadItem(f"The tokenizer has no token for some text in {path}: leave out items of odd characters alone.")
+    return replace(corpus, paradigms=found.paradigms)
+
+
+def _eos_id(vocabulary: Vocabulary, eos_policy: EosPolicy) -> int | None:
+    """The id that ends every document; None for none."""
     if eos_policy not in get_args(EosPolicy):
         raise UnknownEosPolicy(f"There is no EOS policy {eos_policy!r}; choose {' or '.join(get_args(EosPolicy))}.")
-    if eos_policy == "after-document" and vocabulary.eos_id is None:
+    if eos_policy == "none":
+        return None
+    if vocabulary.eos_id is None:
         raise MissingEndToken("The tokenizer names no end-of-text token; set the EOS policy of the corpus to 'none'.")
-    source = read_source(path, eos_text=vocabulary.eos_text, split=split)
-    named_rows = _documents(source, vocabulary, vocabulary.eos_id if eos_policy == "after-document" else None)
-    if not named_rows:
+    return vocabulary.eos_id
+
+
+def _corpus(
+    source: SourceText, vocabulary: Vocabulary, *, name: str, path: Path, eos_policy: EosPolicy, eos_id: int | None
+) -> Corpus:
+    drafts = _drafts(source)
+    rows, counts = _tokens(source.text, drafts, vocabulary)
+    if not counts.any():
         raise EmptyCorpus(f"{path} holds no token; give a corpus at least one.")
-    documents = _with_tokens(named_rows)
-    rows = np.concatenate([rows for _, rows in named_rows]).astype(np.int32)
-    ids = np.ascontiguousarray(rows[:, 0])
-    lengths = [document.n_tokens for document in documents]
+    scored_from = _scored_from(source.parts, rows, counts)
+    n_tokens = counts
+    if eos_id is not None:
+        rows, n_tokens = _with_ends(source, drafts, rows, counts, eos_id)
+    left_out = sum(not count and not part.keeps_eos for part, count in zip(source.parts, counts, strict=True))
+    if left_out:
+        log.info("%d empty documents were left out", left_out)
+    kept = np.flatnonzero(counts)
+    documents = _numbered([drafts[i] for i in kept], n_tokens[kept].tolist(), scored_from[kept].tolist())
+    rows = rows.astype(np.int32)
+    columns: dict[str, Any] = {column: np.ascontiguousarray(rows[:, i]) for i, column in enumerate(_COLUMNS)}
     return Corpus(
-        name=name or path.stem,
+        name=name,
         source=str(path),
         text=source.text,
         text_sha256=hashlib.sha256(source.text.encode()).hexdigest(),
-        ids_sha256=hashlib.sha256(ids.astype("<i4").tobytes()).hexdigest(),
+        ids_sha256=digest_of_ids(rows[:, 0]),
         vocabulary_sha256=vocabulary.sha256,
         eos_policy=eos_policy,
         documents=documents,
-        ids=ids,
-        document=np.repeat(np.arange(len(documents), dtype=np.int32), lengths),
-        position=np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]),
-        **{column: np.ascontiguousarray(rows[:, i]) for i, column in enumerate(_OFFSETS, start=1)},
+        **places(n_tokens[kept]),
+        **columns,
     )
 
 
-_OFFSETS = ("char_start", "char_end", "byte_start", "byte_end")
+_COLUMNS = ("ids", "char_start", "char_end", "byte_start", "byte_end")
+
+
+def digest_of_ids(ids: NDArray[np.integer[Any]]) -> str:
+    """SHA-256 of ids as little-endian int32."""
+    return hashlib.sha256(ids.astype("<i4").tobytes()).hexdigest()
+
+
+def places(lengths: NDArray[np.integer[Any]]) -> dict[str, Any]:
+    """Columns `document` and `position` of documents with so many tokens: [D] -> [T] int32 each."""
+    first = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return {
+        "document": np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
+        "position": (np.arange(len(first)) - first).astype(np.int32),
+    }
 
 
 @dataclass(frozen=True)
@@ -145,26 +207,6 @@ class _Draft:
     part: Part
     byte_start: int
     byte_end: int
-
-
-def _documents(source: SourceText, vocabulary: Vocabulary, eos_id: int | None) -> list[tuple[_Draft, Rows]]:
-    """The documents that have tokens, each with the rows of its tokens."""
-    drafts = _drafts(source)
-    kept: list[tuple[_Draft, list[Rows]]] = []
-    ahead: list[Rows] = []  # end-of-text tokens before the first document
-    left_out = 0
-    for draft, rows in zip(drafts, _tokenize(source.text, drafts, vocabulary), strict=True):
-        eos = [] if eos_id is None else [_eos_row(eos_id, draft, source.text)]
-        if len(rows):
-            kept.append((draft, [*ahead, rows, *eos]))
-            ahead = []
-        elif draft.part.keeps_eos:
-            (kept[-1][1] if kept else ahead).extend(eos)
-        else:
-            left_out += 1
-    if left_out and kept:
-        log.info("%d empty documents were left out", left_out)
-    return [(draft, np.concatenate(rows)) for draft, rows in kept]
 
 
 def _drafts(source: SourceText) -> list[_Draft]:
@@ -180,96 +222,59 @@ def _drafts(source: SourceText) -> list[_Draft]:
     return drafts
 
 
-def _tokenize(text: str, drafts: Sequence[_Draft], vocabulary: Vocabulary) -> Iterator[Rows]:
+def _tokens(text: str, drafts: Sequence[_Draft], vocabulary: Vocabulary) -> tuple[Rows, NDArray[np.int64]]:
+    """The tokens of all drafts with offsets in the whole text, and how many each has, [D]."""
+    batches = list(_batches(text, drafts, vocabulary))
+    rows = np.concatenate([rows for rows, _ in batches])
+    counts = np.concatenate([counts for _, counts in batches])
+    begins = np.array([(draft.part.start, draft.byte_start) for draft in drafts], np.int64)
+    rows[:, 1:] += np.repeat(begins[:, [0, 0, 1, 1]], counts, axis=0)
+    return rows, counts
+
+
+def _batches(text: str, drafts: Sequence[_Draft], vocabulary: Vocabulary) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
     for first in range(0, len(drafts), DOCUMENTS_PER_BATCH):
-        batch = drafts[first : first + DOCUMENTS_PER_BATCH]
-        texts = [text[draft.part.start : draft.part.end] for draft in batch]
-        for draft, own, encoding in zip(
-            batch, texts, vocabulary.tokenizer.encode_batch(texts, add_special_tokens=False), strict=True
-        ):
-            rows = _rows(own, encoding, vocabulary.pieces)
-            rows[:, 1:3] += draft.part.start
-            rows[:, 3:5] += draft.byte_start
-            yield rows
+        parts = [draft.part for draft in drafts[first : first + DOCUMENTS_PER_BATCH]]
+        yield tokenize([text[part.start : part.end] for part in parts], vocabulary)
 
 
-def _rows(text: str, encoding: Encoding, pieces: Sequence[bytes]) -> Rows:
-    """The tokens of one document, offsets from its start."""
-    ids = np.array(encoding.ids, np.int64)
-    exact = _exact_ends(text.encode(), [pieces[i] for i in encoding.ids])
-    offsets = _exact_offsets(text, exact) if exact is not None else _reported_offsets(text, encoding.offsets)
-    return np.column_stack([ids, offsets]) if len(ids) else np.empty((0, 5), np.int64)
+def _scored_from(parts: Sequence[Part], rows: Rows, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[D] how many tokens of each part end before what counts for its score begins."""
+    begins = np.array([-1 if part.scored is None else part.scored for part in parts], np.int64)
+    before = rows[:, 2] <= np.repeat(begins, counts)
+    return np.bincount(np.repeat(np.arange(len(parts)), counts), before, len(parts)).astype(np.int64)
 
 
-def _exact_ends(encoded: bytes, pieces: Sequence[bytes]) -> NDArray[np.int64] | None:
-    """[n] the byte at which each token ends, if the pieces spell the text; None if the tokenizer changed it."""
-    spelled = b"".join(pieces)
-    ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
-    if spelled == encoded:
-        return ends
-    # SentencePiece puts a space before the text: the first token is that much shorter than its piece.
-    return ends - 1 if spelled == b" " + encoded else None
+def _with_ends(
+    source: SourceText, drafts: Sequence[_Draft], rows: Rows, counts: NDArray[np.int64], eos_id: int
+) -> tuple[Rows, NDArray[np.int64]]:
+    """The tokens with an end-of-text token after each document, and how many each part then has, [D].
 
-
-def _exact_offsets(text: str, byte_end: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[n, 4] character and byte offsets from the bytes at which tokens end."""
-    byte_start = np.concatenate([[0], byte_end])[: len(byte_end)]
-    if text.isascii():
-        return np.column_stack([byte_start, byte_end, byte_start, byte_end])
-    char_of = np.cumsum(_begins_character(text)) - 1  # [bytes] the character a byte belongs to
-    char_of = np.append(char_of, len(text))
-    char_start = char_of[byte_start]
-    char_end = np.where(byte_end > byte_start, char_of[np.maximum(byte_end - 1, 0)] + 1, char_start)
-    return np.column_stack([char_start, char_end, byte_start, byte_end])
-
-
-def _reported_offsets(text: str, spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    """[n, 4] offsets from the characters that a tokenizer which changes its text (NFC, lower case) reports.
-
-    Of tokens that share a character the first has all its bytes, for which share is whose is not known.
+    That of an empty part which keeps its own counts with the document before it, or else with the first.
     """
-    if not spans:
-        return np.empty((0, 4), np.int64)
-    start, end = np.array(spans, np.int64).T
-    tile_end = _tile_ends(text, spans)
-    tile_start = np.concatenate([[0], tile_end[:-1]])
-    char_start = np.where(end > start, np.minimum(start, tile_start), tile_start)
-    byte_of = np.append(np.flatnonzero(_begins_character(text)), len(text.encode()))
-    return np.column_stack([char_start, tile_end, byte_of[tile_start], byte_of[tile_end]])
+    ends = np.array([_eos_row(eos_id, draft, source.text) for draft in drafts], np.int64)
+    emits = (counts > 0) | np.array([draft.part.keeps_eos for draft in drafts])
+    kept = np.flatnonzero(counts)
+    owners = kept[np.maximum(np.cumsum(counts > 0) - 1, 0)]
+    n_tokens = counts + np.bincount(owners[emits], minlength=len(counts))
+    return np.insert(rows, np.cumsum(counts)[emits], ends[emits], axis=0), n_tokens
 
 
-def _tile_ends(text: str, spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    """[n] ends such that tokens tile the text: what none covers is the earlier token's up to the first white space."""
-    ends = [0]
-    for start, end in spans:
-        while len(ends) > 1 and ends[-1] < start and not text[ends[-1]].isspace():
-            ends[-1] += 1  # a combining mark, composed with the character before
-        ends.append(max(end, ends[-1]))
-    return np.array([*ends[1:-1], len(text)], np.int64)
-
-
-def _begins_character(text: str) -> NDArray[np.bool_]:
-    """[bytes] whether a byte of the text in UTF-8 is the first of its character."""
-    begins: NDArray[np.bool_] = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80
-    return begins
-
-
-def _eos_row(eos_id: int, draft: _Draft, text: str) -> Rows:
-    """[1, 5] the end-of-text token after a document."""
+def _eos_row(eos_id: int, draft: _Draft, text: str) -> tuple[int, int, int, int, int]:
+    """The end-of-text token after a document."""
     char_start, char_end = draft.part.end, draft.part.separator_end or draft.part.end
     width = len(text[char_start:char_end].encode())
-    return np.array([[eos_id, char_start, char_end, draft.byte_end, draft.byte_end + width]], np.int64)
+    return (eos_id, char_start, char_end, draft.byte_end, draft.byte_end + width)
 
 
-def _with_tokens(named_rows: Sequence[tuple[_Draft, Rows]]) -> tuple[Document, ...]:
+def _numbered(drafts: Sequence[_Draft], n_tokens: Sequence[int], scored_from: Sequence[int]) -> tuple[Document, ...]:
     """The documents with distinct names and numbered tokens."""
-    names = _distinct([draft.part.name for draft, _ in named_rows])
+    names = _distinct([draft.part.name for draft in drafts])
     documents, first = [], 0
-    for name, (draft, rows) in zip(names, named_rows, strict=True):
-        part = draft.part
-        place = (part.start, part.end, draft.byte_start, draft.byte_end)
-        documents.append(Document(name, *place, first, len(rows)))
-        first += len(rows)
+    for name, draft, count, scored in zip(names, drafts, n_tokens, scored_from, strict=True):
+        place = (draft.part.start, draft.part.end, draft.byte_start, draft.byte_end)
+        documents.append(Document(name, *place, first, count, scored))
+        first += count
     return tuple(documents)
 
 

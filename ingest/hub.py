@@ -10,7 +10,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from ingest.hub_cache import evict, snapshot, weight_names
+from ingest.hub_cache import evict, free_bytes, snapshot, weight_names
 from ingest.locations import CheckpointLocation, MissingCheckpoint, MissingRevision, nearest
 from ingest.suite import Suite
 from ingest.weight_files import UnsafeWeights, weight_files
@@ -47,8 +47,12 @@ class NotCached(WarehouseError):
     """A checkpoint is not in the cache of the hub's client, and the network is not to be used."""
 
 
-class HubUnreachable(WarehouseError):
-    """The hub does not answer, or refuses."""
+class HubUnreachable(RunFailed):
+    """The hub does not answer: no fault of any checkpoint."""
+
+
+class HubRefused(WarehouseError):
+    """The hub does not give a checkpoint out."""
 
 
 class CacheFull(RunFailed):
@@ -59,7 +63,7 @@ class HubSource:
     """Checkpoints that a suite names on the hub.
 
     evict: `done` deletes a checkpoint's weights from the cache. allow_pickle: fetch `.bin` files where a revision has
-    nothing else. pause: waits between attempts, in seconds.
+    nothing else. reserve: bytes that stay free on the cache's disk. pause: waits between attempts, in seconds.
     """
 
     def __init__(
@@ -70,13 +74,14 @@ class HubSource:
         tokens_per_step: int | None = None,
         evict: bool = False,
         allow_pickle: bool = False,
+        reserve: int = 0,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = suite.name
         self.family = family or suite.family or suite.name
         self.outliers: Mapping[tuple[str, int], str] = suite.outliers or {}
         self._suite, self._tokens_per_step = suite, tokens_per_step
-        self._evict, self._allow_pickle, self._pause = evict, allow_pickle, pause
+        self._evict, self._allow_pickle, self._reserve, self._pause = evict, allow_pickle, reserve, pause
 
     def locate(self) -> list[CheckpointLocation]:
         """Every checkpoint that the suite names; whether the hub has it shows when it is fetched."""
@@ -99,13 +104,14 @@ class HubSource:
         """The checkpoint's folder in the cache; what is there already is not asked for again.
 
         Raises NotCached offline, MissingRevision or MissingCheckpoint where the hub has none, UnsafeWeights where it
-        has pickles only and they are not allowed, HubUnreachable and CacheFull.
+        has pickles only and they are not allowed, HubRefused, HubUnreachable and CacheFull.
         """
         folder = snapshot(location)
         if folder is not None and self._is_complete(folder):
             return folder
         if constants.is_offline_mode():
             raise self._not_cached(location, folder)
+        self._require_room(location)
         folder = self._download(location, [*SMALL_FILES, *SAFETENSORS])
         if self._allow_pickle and not weight_names(folder, ".safetensors"):
             folder = self._download(location, [*SMALL_FILES, *PICKLES])
@@ -143,7 +149,8 @@ class HubSource:
     def done(self, location: CheckpointLocation) -> None:
         """With evict, delete the checkpoint's weights from the cache, but for what another revision refers to."""
         if self._evict:
-            evict(location)
+            with suppress(FileNotFoundError):  # another process is deleting the same
+                evict(location)
 
     # --- the hub ------------------------------------------------------------------------------------------------
 
@@ -169,8 +176,8 @@ class HubSource:
                     f"{location.seed} of {location.model} from the study, or log in with `hf auth login`."
                 ) from error
             except Exception as error:
-                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                    raise _cache_full(location) from error
+                if _is_full(error):
+                    raise _cache_full(location, "is full") from error
                 if not _is_passing(error):
                     raise _refused(location, error) from error
                 if pause is None:
@@ -207,6 +214,12 @@ class HubSource:
         )
 
     # --- the cache ----------------------------------------------------------------------------------------------
+
+    def _require_room(self, location: CheckpointLocation) -> None:
+        """Raise CacheFull where a checkpoint would not leave the reserve free; of unknown size it counts as nothing."""
+        if free_bytes() < (self.n_bytes(location) or 0) + self._reserve:
+            why = f"has too little room, {self._reserve / 1e9:.1f} GB of which must stay free"
+            raise _cache_full(location, why, "lower --reserve, ")
 
     def _is_complete(self, folder: Path | None) -> bool:
         if folder is None or not (folder / "config.json").is_file():
@@ -248,9 +261,16 @@ def _is_passing(error: Exception) -> bool:
     if isinstance(error, HfHubHTTPError):
         status = getattr(error.response, "status_code", None)
         return status is None or status == _BUSY or status >= 500
-    # Connections are made by httpx, whose errors are no OSError, or by the client's own transfer library.
-    module = type(error).__module__.split(".")[0]
-    return isinstance(error, ConnectionError | TimeoutError) or module.startswith(("httpx", "httpcore", "hf_xet"))
+    # Connections are made by httpx, whose errors are no OSError, or by the client's transfer library, which has no
+    # class for a lost one.
+    if isinstance(error, RuntimeError):
+        return "request" in str(error).lower()
+    return isinstance(error, ConnectionError | TimeoutError) or type(error).__module__.startswith(("httpx", "httpcore"))
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether a disk has no room; the client's transfer library has no class for that either."""
+    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or f"(os error {errno.ENOSPC})" in str(error)
 
 
 def _pickles_only(where: str) -> UnsafeWeights:
@@ -260,10 +280,10 @@ def _pickles_only(where: str) -> UnsafeWeights:
     )
 
 
-def _cache_full(location: CheckpointLocation) -> CacheFull:
+def _cache_full(location: CheckpointLocation, why: str, way_out: str = "") -> CacheFull:
     return CacheFull(
-        f"The disk of the cache {constants.HF_HUB_CACHE} is full, and {location.source} at {location.revision} is not "
-        "fetched: free some space, set HF_HOME to another disk, or pass --evict."
+        f"The disk of the cache {constants.HF_HUB_CACHE} {why}, and {location.source} at {location.revision} is not "
+        f"fetched: free some space, {way_out}set HF_HOME to another disk, or pass --evict."
     )
 
 
@@ -274,8 +294,8 @@ def _unreachable(location: CheckpointLocation, error: Exception) -> HubUnreachab
     )
 
 
-def _refused(location: CheckpointLocation, error: Exception) -> HubUnreachable:
-    return HubUnreachable(
+def _refused(location: CheckpointLocation, error: Exception) -> HubRefused:
+    return HubRefused(
         f"The hub's client could not fetch {location.source} at {location.revision} ({_reason(error)}): "
         "see that the repository is open to you and the cache can be written."
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def snapshot(location: CheckpointLocation) -> Path | None:
         return None
     folder = repository / "snapshots" / commit
     return folder if folder.is_dir() else None
+
+
+def free_bytes() -> int:
+    """Bytes free on the disk of the cache, which may be still to be made."""
+    cache = Path(constants.HF_HUB_CACHE).absolute()
+    return shutil.disk_usage(next(folder for folder in (cache, *cache.parents) if folder.is_dir())).free
 
 
 def weight_names(folder: Path, suffix: str) -> list[str]:

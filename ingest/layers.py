@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,11 +18,9 @@ from ingest.alignment import UNPAINTED, commonest_paint, first_tokens_with, last
 from ingest.corpus import Corpus
 from ingest.tagging import UNKNOWN, Words, find_words, require_tagger_data, tag_tokens
 from warehouse.errors import WarehouseError
-from warehouse.layer import TOTAL, Category, Layer
+from warehouse.layer import NO_VALUE, TOTAL, Category, Layer, present_values
 
-NO_VALUE = -1
 SURPRISAL_EDGES = (0.0, 1.0, 2.0, 4.0, 8.0)  # nats; the last bin is open (Fehlauer et al. 2025)
-Number = TypeVar("Number", np.int32, np.float32)
 WORD_CLASSES = ("function", "content", "other")
 WORD = re.compile(r"['’]?\w+(?:['’]\w+)*")
 CLITIC = re.compile(r"(?:n['’]t|['’](?:s|ll|ve|re|d|m))$")
@@ -121,19 +117,6 @@ def pos(corpus: Corpus, words: Words | None = None, *, download: bool = False) -
     return _layer("pos", [Category(name) for name in names], codes, source, "Penn Treebank part of speech")
 
 
-def context_of(layer: Layer, sequence_starts: Sequence[int] | NDArray[np.integer] = (0,)) -> Layer:
-    """The twin `<name>.context`: the value of the token before; no value at the start of a sequence.
-
-    sequence_starts: indices of tokens that begin a sequence. With concatenated windows the corpus is one sequence (the
-    default); where each document is its own, pass every document's `first_token`.
-    """
-    codes = _shifted(layer.codes, np.int32(NO_VALUE), sequence_starts)
-    numbers = None if layer.numbers is None else _shifted(layer.numbers, np.float32(np.nan), sequence_starts)
-    description = f"of the token before: {layer.description}"
-    twin = _layer(f"{layer.name}.context", layer.categories, codes, layer.source, description, numbers)
-    return replace(twin, kind=layer.kind)
-
-
 @cache
 def function_words() -> frozenset[str]:
     """The closed-class words of English that ship with the package, in lower case, with straight apostrophes."""
@@ -178,12 +161,6 @@ def _bins(values: ArrayLike, edges: Sequence[float]) -> NDArray[np.int64]:
     return np.where(np.isnan(numbers), NO_VALUE, bins)
 
 
-def _shifted(values: NDArray[Number], missing: Number, starts: Sequence[int] | NDArray[np.integer]) -> NDArray[Number]:
-    shifted = np.concatenate([np.array([missing], values.dtype), values[:-1]])[: len(values)]
-    shifted[np.asarray(starts, np.int64)] = missing
-    return shifted
-
-
 def _layer(
     name: str,
     categories: Sequence[Category],
@@ -193,15 +170,12 @@ def _layer(
     numbers: ArrayLike | None = None,
 ) -> Layer:
     """A layer of the categories that a token has, in the order given; their codes are 0 to k - 1."""
-    wide = np.asarray(codes, np.int64)
-    present = np.unique(wide[wide != NO_VALUE])
-    dense = np.full(len(categories) + 1, NO_VALUE, np.int32)  # the last one is for the code -1
-    dense[present] = np.arange(len(present))
+    present, dense = present_values(categories, np.asarray(codes, np.int64))
     return Layer(
         name=name,
         kind="categorical" if numbers is None else "numeric",
-        categories=tuple(categories[i] for i in present),
-        codes=dense[wide],
+        categories=present,
+        codes=dense,
         numbers=None if numbers is None else np.asarray(numbers, np.float32),
         source=source,
         description=description,

@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from warehouse.errors import WarehouseError
@@ -16,6 +17,10 @@ from warehouse.errors import WarehouseError
 
 class MissingCheckpoint(WarehouseError):
     """A folder that should hold a checkpoint is not there, or holds none."""
+
+
+class SameCheckpoint(WarehouseError):
+    """Two folders have names of the same checkpoint."""
 
 
 class MissingRevision(WarehouseError):
@@ -42,12 +47,20 @@ class CheckpointLocation:
 
 
 def find_checkpoints(root: Path) -> list[CheckpointLocation]:
-    """Every checkpoint below `root`, in order of model, seed and step. Raises MissingCheckpoint when there is none."""
+    """Every checkpoint below `root`, in order of model, seed and step.
+
+    Raises MissingCheckpoint when there is none, SameCheckpoint where two folders stand for one.
+    """
     if not root.is_dir():
         raise MissingCheckpoint(f"There is no folder {root}; give the folder that holds {{model}}/seed{{n}}/step{{n}}.")
     found = sorted(filter(None, (_in_folder(root, path) for path in root.glob("*/seed*/step*") if path.is_dir())))
     if not found:
         raise MissingCheckpoint(f"{root} holds no checkpoint; they are looked for as {{model}}/seed{{n}}/step{{n}}.")
+    for one, other in pairwise(found):
+        if (one.model, one.seed, one.step) == (other.model, other.seed, other.step):
+            raise SameCheckpoint(
+                f"Below {root} both {one.revision} and {other.revision} are {one}: keep one of the two folders there."
+            )
     return found
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ingest.compiled import TILES, Path, choose_path, compiled_kernels
+from ingest.contexts import Ngrams
 from ingest.logits import NonFiniteLogits, Readout, exact_float32
 from ingest.reduction import CompiledReduction, EagerReduction, Pair, Reduction, Wanted, slices
 from ingest.scores import SCORE_NAMES, TokenScores, TopEntries, VocabularyClasses
@@ -47,6 +48,24 @@ class Measurement:
     reference_kl: dict[tuple[int, str], NDArray[np.float32]]
     top: dict[int, TopEntries] = field(default_factory=dict)
 
+    def spread(self, measured: NDArray[np.bool_]) -> Measurement:
+        """The same over all tokens of a corpus of which these were measured: the others are NaN, integers -1."""
+
+        def spread(values: Any) -> Any:
+            if values is None:
+                return None
+            wide = np.full((len(measured), *values.shape[1:]), -1 if values.dtype.kind == "i" else np.nan, values.dtype)
+            wide[measured] = values
+            return wide
+
+        return Measurement(
+            {i: TokenScores(**{key: spread(x) for key, x in vars(each).items()}) for i, each in self.scores.items()},
+            {key: spread(values) for key, values in self.kl.items()},
+            {key: spread(values) for key, values in self.mixture_entropy.items()},
+            {key: spread(values) for key, values in self.reference_kl.items()},
+            {i: TopEntries(spread(each.ids), spread(each.log_probabilities)) for i, each in self.top.items()},
+        )
+
 
 def measure(
     readouts: Sequence[Readout],
@@ -58,6 +77,7 @@ def measure(
     pairs: Sequence[Pair] = (),
     mixtures: Sequence[Sequence[int]] = (),
     references: Mapping[str, Tensor] | None = None,
+    ngrams: Sequence[Ngrams] = (),
     top_k: int = 0,
     tile: int | None = None,
     compiled: bool = True,
@@ -67,8 +87,9 @@ def measure(
     """Score targets and compare readouts in one pass over tiles of `tile` tokens.
 
     targets: [T] int64 on the readouts' device. scores, pairs, mixtures: what to compute, by index into `readouts`.
-    references: log-probabilities by name, each [V] float32 over the policy's vocabulary; KL to each is computed for
-    every readout in `scores`, and its `top_k` most probable entries are listed. compiled: allow compiled loops where
+    references: log-probabilities by name, each [V] float32 over the policy's vocabulary, and ngrams such as depend on
+    the tokens before; KL to each is computed for every readout in `scores`, and its `top_k` most probable entries are
+    listed. compiled: allow compiled loops where
     `choose_path` finds that they pay; path: take this one. progress is called after each tile with the number of tokens
     done in it. Raises NonFiniteLogits naming the readout and its first bad token; IncompatibleVocabulary when widths do
     not agree.
@@ -76,7 +97,7 @@ def measure(
     groups = tuple(map(tuple, mixtures))
     wanted = Wanted(frozenset(scores), tuple(pairs), groups, references or {}, classes, classes.length, top_k)
     width = scored_width([readouts[i] for i in wanted.readouts], classes.length, policy)
-    wanted = replace(wanted, width=width).to(targets.device)
+    wanted = replace(wanted, width=width, ngrams=tuple(ngrams)).to(targets.device)
     _check(wanted, readouts, targets)
     device, size = targets.device, tile or TILES.get(targets.device.type, TILES["cuda"])
     way = path or choose_path(device.type, len(targets), width, allowed=compiled)
@@ -101,8 +122,9 @@ def _measure_tile(
 ) -> int:
     here = {i: readouts[i] for i in wanted.readouts}
     states = {i: _filled(readout.hidden[rows], reduction.tile) for i, readout in here.items()}
+    tokens = _filled(torch.arange(rows.start, rows.stop, device=targets.device), reduction.tile)
     with torch.no_grad():  # holds for one thread; loops are compiled anew for tensors of inference mode
-        for key, values in reduction.columns(here, states, _filled(targets[rows], reduction.tile)):
+        for key, values in reduction.columns(here, states, _filled(targets[rows], reduction.tile), tokens):
             found = values[: rows.stop - rows.start]
             if key[0] != "finite":
                 columns.put(key, rows, found)
@@ -145,7 +167,11 @@ def _check(wanted: Wanted, readouts: Sequence[Readout], targets: Tensor) -> None
         raise IncompatibleVocabulary(
             f"The corpus holds id {int(targets.max())} and the vocabulary {width} ids; use the model's own tokenizer."
         )
-    for name, log_q in wanted.references.items():
+    for each in wanted.ngrams:
+        if any(len(level.rows) != len(targets) for level in each.levels):
+            raise ValueError("the contexts of n-gram references are those of another corpus")
+    unigrams = {name: each.log_unigrams for each in wanted.ngrams for name in each.names}
+    for name, log_q in {**wanted.references, **unigrams}.items():
         if log_q.shape != (width,):
             raise IncompatibleVocabulary(
                 f"Reference {name!r} has {log_q.numel()} ids, the models have {width}; count with the same tokenizer."
@@ -157,11 +183,12 @@ def _check(wanted: Wanted, readouts: Sequence[Readout], targets: Tensor) -> None
 def _collect(columns: _Columns, wanted: Wanted) -> Measurement:
     get = columns.get
     scored = sorted(wanted.scores)
+    references = [*wanted.references, *(name for each in wanted.ngrams for name in each.names)]
     return Measurement(
         scores={i: TokenScores(**{name: get(("score", i, name)) for name in SCORE_NAMES}) for i in scored},
         kl={pair: get(("kl", *pair)) for pair in wanted.pairs},
         mixture_entropy={group: get(("mixture", group)) for group in wanted.mixtures},
-        reference_kl={(i, name): get(("reference", i, name)) for i in scored for name in wanted.references},
+        reference_kl={(i, name): get(("reference", i, name)) for i in scored for name in references},
         top={i: TopEntries(get(("top_ids", i)), get(("top_log_probabilities", i))) for i in scored if wanted.top_k},
     )
 

@@ -6,7 +6,7 @@ Everything may be repeated: what the ledger has is not computed again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,25 +14,28 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from ingest.architecture import VocabularyTooSmall
+from ingest.architecture import ArchitectureFacts, VocabularyTooSmall
 from ingest.block import CohortRun
 from ingest.checkpoints import Attention, CheckpointReader
 from ingest.cohort import Block, Cohort, Inputs, plan_cohort
 from ingest.compiled import choose_path
 from ingest.environment import choose_device, describe_environment
 from ingest.estimate import BYTES_PER_VALUE, SCORES
+from ingest.kept import is_kept, kept_readouts
+from ingest.locations import CheckpointLocation
 from ingest.options import RunOptions
-from ingest.plan import Grid, cohorts, survey
+from ingest.plan import Grid, cohorts, models_compared, require_partners, survey
 from ingest.prefetch import Prefetch
 from ingest.progress import TerminalMeter
 from ingest.readings import Outcome, Tools
+from ingest.rereading import Rereading, rereading
 from ingest.setting import (
     DifferentTokenizers,
     Setting,
     make_layers,
     missing_layers,
     read_corpus,
-    read_references,
+    require_ids,
     require_layers,
     save_layer,
     save_setting,
@@ -41,13 +44,14 @@ from ingest.setting import (
 from ingest.shelf import Shelf, default_memory
 from ingest.source import Source, open_source
 from ingest.study import BadStudy, Study
+from ingest.study_references import read_references
+from ingest.usual import usual_facts, usual_width
 from ingest.vocabulary import Vocabulary, load_vocabulary
 from ingest.weight_files import read_json
 from warehouse.claims import claim
 from warehouse.database import Database
 from warehouse.dimensions import save_environment
 from warehouse.errors import WarehouseError
-from warehouse.home import home
 from warehouse.retries import persist
 from warehouse.writer import Writer
 
@@ -56,12 +60,16 @@ ATTENTION: Attention = "sdpa"
 
 @dataclass(frozen=True)
 class Plan:
-    """A study with everything found that it needs, before anything is written."""
+    """A study with everything found that it needs, before anything is written.
+
+    usual: the sizes that most checkpoints of a model state, where they do not agree.
+    """
 
     study: Study
     source: Source = field(repr=False)
     grids: list[Grid]
     vocabulary: Vocabulary = field(repr=False)
+    usual: Mapping[str, ArchitectureFacts] = field(default_factory=dict)
 
     @property
     def n_checkpoints(self) -> int:
@@ -84,28 +92,50 @@ def prepare(study: Study, options: RunOptions | None = None) -> Plan:
 
     Raises NoRoot, MissingRevision for what does not exist, DifferentTokenizers where models disagree,
     VocabularyTooSmall where all checkpoints of a model lack ids of the tokenizer, and BadStudy for more top entries
-    than ids.
+    than ids, for models of different widths under vocabulary `model`, and for kinds between models without two.
     """
     options = options or RunOptions()
     wanted_layers(study)
-    source = open_source(study, evict=options.evict, allow_pickle=options.allow_pickle)
+    source = open_source(study, evict=options.evict, allow_pickle=options.allow_pickle, reserve=options.reserve)
     grids = survey(study, source.locate())
+    require_partners(study, grids)
     vocabulary = _common_vocabulary(source, grids)
-    if study.top_k > vocabulary.length:
-        raise BadStudy(
-            f"Key top_k of study {study.name} is {study.top_k}, but there are {vocabulary.length} ids: lower it."
-        )
+    require_ids(study, vocabulary)
     for grid in grids:
         _require_width(grid, vocabulary.length)
-    return Plan(study, source, grids, vocabulary)
+    if study.protocol.vocabulary == "model":
+        _require_equal_widths(study, source, grids)
+    usual = {grid.model: usual_facts(_folders(grid)) for grid in grids}
+    return Plan(study, source, grids, vocabulary, {model: facts for model, facts in usual.items() if facts is not None})
+
+
+def _folders(grid: Grid) -> list[Path]:
+    """Where those of a model's checkpoints are that lie in folders of the user's."""
+    return [location.path for location in _ordered(grid) if location.path is not None]
+
+
+def _require_equal_widths(study: Study, source: Source, grids: Sequence[Grid]) -> None:
+    """Raise BadStudy where models of differing numbers of logits would be compared over all of them."""
+    widths = {grid.model: usual_width(_folders(grid) or [source.tokenizer(_ordered(grid))]) for grid in grids}
+    for kind, models in models_compared(study, grids).items():
+        for one, other in sorted(models):
+            if None not in (widths[one], widths[other]) and widths[one] != widths[other]:
+                raise BadStudy(
+                    f"Kind {kind} of study {study.name} compares {one} with {widths[one]} logits and {other} with "
+                    f"{widths[other]}, which vocabulary model cannot: set vocabulary to tokenizer, or drop the kind."
+                )
+
+
+def _ordered(grid: Grid) -> list[CheckpointLocation]:
+    """The locations of a model's checkpoints that are wanted, or else of any."""
+    wanted = [grid.locations[cell] for cell in grid.cells() if cell in grid.locations]
+    return wanted or sorted(grid.locations.values())
 
 
 def _common_vocabulary(source: Source, grids: Sequence[Grid]) -> Vocabulary:
     first: tuple[Grid, Vocabulary] | None = None
     for grid in grids:
-        wanted = [grid.locations[cell] for cell in grid.cells() if cell in grid.locations]
-        wanted = wanted or sorted(grid.locations.values())
-        vocabulary = load_vocabulary(source.tokenizer(wanted))
+        vocabulary = load_vocabulary(source.tokenizer(_ordered(grid)))
         if first is not None and first[1].sha256 != vocabulary.sha256:
             raise DifferentTokenizers(
                 f"The tokenizers of {first[0].model} and {grid.model} differ (sha256 {first[1].sha256[:12]} and "
@@ -179,6 +209,8 @@ def ingest(
     outcome = Outcome()
     with ExitStack() as stack:
         shown = stack.enter_context(meter(total * corpus.n_tokens, total))
+        if added := _rereading(planned, setting):
+            shown.note(str(added))
         prefetch = Prefetch(plan.source.fetch, done=plan.source.done, allow_pickle=options.allow_pickle, device=device)
         tools = Tools(
             writer.commit,
@@ -200,18 +232,27 @@ def ingest(
 
 def _inputs(plan: Plan, setting: Setting) -> Inputs:
     return Inputs(
-        plan.source, setting.tokenizer_id, setting.corpus_id, setting.protocol_id, frozenset(setting.references)
+        plan.source,
+        setting.tokenizer_id,
+        setting.corpus_id,
+        setting.protocol_id,
+        frozenset(setting.references),
+        plan.usual,
     )
+
+
+def _rereading(planned: Sequence[Cohort], setting: Setting) -> Rereading:
+    """What references that are new to some measured checkpoints take."""
+    folder, names = kept_readouts(), {key: reference.name for key, reference in setting.references.items()}
+    digests = {cell: entry.input_digest for cohort in planned for cell, entry in cohort.entries.items()}
+    lacking = [each for cohort in planned for each in cohort.lacking_references().items()]
+    named = {cell: {names[key] for key in keys} for cell, keys in lacking}
+    return rereading(named, lambda cell: is_kept(folder, digests[cell] or ""))
 
 
 def _shelf(device: str, options: RunOptions) -> Shelf:
     memory = default_memory(device) if options.memory is None else options.memory
     return Shelf(memory, kept_readouts(), keeping=options.keep_readouts, device=device, reserve=options.reserve)
-
-
-def kept_readouts() -> Path:
-    """Where readouts are kept for later runs."""
-    return home() / "readouts"
 
 
 # --- sharing the work ---------------------------------------------------------------------------------------------
@@ -228,8 +269,9 @@ def _dealt(planned: Sequence[Cohort], options: RunOptions) -> Iterator[tuple[Coh
 
 def _run_cohort(database: Database, run: CohortRun, blocks: Sequence[Block], name: str, tools: Tools) -> None:
     """Do the blocks that nobody else does, then wait for the others, in case whoever has them gives up."""
-    for wait in (False, True):
-        blocks = [block for block in blocks if not _run_block(database, run, block, name, tools, wait=wait)]
+    wait = False
+    while blocks := [block for block in blocks if not _run_block(database, run, block, name, tools, wait=wait)]:
+        wait = True
     if run.is_across():
         with claim(database, f"{name}/across", wait=True):
             run.across()

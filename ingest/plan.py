@@ -9,11 +9,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, groupby, pairwise, permutations
+from itertools import chain, combinations, groupby, pairwise, permutations
 from typing import NamedTuple
 
 from ingest.locations import CheckpointLocation, MissingRevision, nearest
-from ingest.study import CustomSpec, Study
+from ingest.study import BadStudy, CustomSpec, Study
 
 #: Kinds that hold models against each other, so that their checkpoints are visited together.
 ACROSS_MODELS = ("size", "matched", "cross", "custom")
@@ -90,7 +90,8 @@ class Work:
 def survey(study: Study, found: Sequence[CheckpointLocation]) -> list[Grid]:
     """What the study wants of the checkpoints that were found, one grid a model, small models first.
 
-    Raises MissingRevision for a model, seed or step that no checkpoint has.
+    A seed whose folder is not there is missing like any checkpoint, if the others are. Raises MissingRevision for a
+    model or step that no checkpoint has, and for seeds none of which exists, or which a suite on the hub does not name.
     """
     by_model: dict[str, list[CheckpointLocation]] = {}
     for location in found:
@@ -103,9 +104,34 @@ def survey(study: Study, found: Sequence[CheckpointLocation]) -> list[Grid]:
 def _grid(study: Study, model: str, found: Sequence[CheckpointLocation]) -> Grid:
     locations = {Cell(model, location.seed, location.step): location for location in found}
     seeds, steps = {cell.seed for cell in locations}, {cell.step for cell in locations}
-    _refuse_unknown(f"seed {{}} of {model}", study.seeds, seeds, study, found)
+    if found[0].path is None or seeds.isdisjoint(study.seeds):
+        _refuse_unknown(f"seed {{}} of {model}", study.seeds, seeds, study, found)
     _refuse_unknown(f"step {{}} of {model}", study.steps, steps, study, found)
     return Grid(model, study.seeds or tuple(sorted(seeds)), study.steps or tuple(sorted(steps)), locations)
+
+
+def models_compared(study: Study, grids: Sequence[Grid]) -> dict[str, set[tuple[str, str]]]:
+    """The pairs of models, each once, that a study's kinds hold against each other; of `matched`, those it may."""
+    found: dict[str, set[tuple[str, str]]] = {kind: set() for kind in ACROSS_MODELS if kind in study.kinds}
+    for one, other in combinations(grids, 2):
+        if not {*one.seeds}.isdisjoint(other.seeds):
+            for kind in found.keys() - {"custom"}:
+                if kind != "size" or not {*one.steps}.isdisjoint(other.steps):
+                    found[kind].add((one.model, other.model))
+    if "custom" in found:
+        found["custom"] = {(spec.model, spec.model_q) for spec in study.custom if spec.model != spec.model_q}
+    return found
+
+
+def require_partners(study: Study, grids: Sequence[Grid]) -> None:
+    """Raise BadStudy for a kind between models that no two of them could answer."""
+    for kind, models in models_compared(study, grids).items():
+        if not models and kind != "custom":
+            common = "a seed and a step" if kind == "size" else "a seed"
+            raise BadStudy(
+                f"Kind {kind} of study {study.name} compares models with {common} in common, and of "
+                f"{', '.join(grid.model for grid in grids)} there are no two: add such a model, or drop the kind."
+            )
 
 
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
@@ -191,26 +217,40 @@ def _custom(grids: Mapping[str, Grid], listed: Sequence[CustomSpec]) -> Iterator
         one, other = _known(grids, model, step), _known(grids, model_q, step_q)
         pairs: dict[Pair, None] = {}
         for entry in entries:
-            seeds = one.seeds if entry.seed is None else (entry.seed,)
-            for seed in seeds:
-                seed_q = seed if entry.seed_q is None else entry.seed_q
-                _require_seed(one, seed)
-                _require_seed(other, seed_q)
+            for seed, seed_q in _listed_seeds(entry, one, other):
                 pairs[Cell(model, seed, step), Cell(model_q, seed_q, step_q)] = None
         yield Contrast("custom", model, step, model_q, step_q, tuple(pairs))
 
 
+def _listed_seeds(entry: CustomSpec, one: Grid, other: Grid) -> list[tuple[int, int]]:
+    """The seeds of p and q that an entry means: those it names, or each that both have with its like."""
+    if entry.seed is not None:
+        seeds = (entry.seed, entry.seed if entry.seed_q is None else entry.seed_q)
+        for grid, seed in zip((one, other), seeds, strict=True):
+            _require_listed(f"seed {{}} of {grid.model}", seed, grid.seeds, {cell.seed for cell in grid.locations})
+        return [seeds]
+    if common := [(seed, seed) for seed in one.seeds if seed in other.seeds]:
+        return common
+    raise MissingRevision(
+        f"A custom comparison of {one.model} and {other.model} names no seeds, and they have none in common: "
+        "give seed and seed_q."
+    )
+
+
 def _known(grids: Mapping[str, Grid], model: str, step: int) -> Grid:
-    if model not in grids or step not in grids[model].place:
-        what = f"model {model}" if model not in grids else f"step {step} of {model}"
-        raise MissingRevision(f"A custom comparison names {what}, which the study does not measure: add it there.")
-    return grids[model]
+    _require_listed("model {}", model, grids, {model})
+    grid = grids[model]
+    _require_listed(f"step {{}} of {model}", step, grid.place, {cell.step for cell in grid.locations})
+    return grid
 
 
-def _require_seed(grid: Grid, seed: int) -> None:
-    if seed not in grid.seeds:
+def _require_listed(what: str, value: object, measured: Collection[object], known: Collection[object]) -> None:
+    """Raise MissingRevision for what a custom comparison names and the study leaves out, or nobody has."""
+    if value not in measured:
+        mend = "add it there, or mend the [[custom]] table" if value in known else "mend the [[custom]] table"
         raise MissingRevision(
-            f"A custom comparison names seed {seed} of {grid.model}, which the study does not measure: add it there."
+            f"A custom comparison names {what.format(value)}, which the study does not measure; "
+            f"{nearest(value, measured)}: {mend}."
         )
 
 

@@ -16,8 +16,9 @@ from types import TracebackType
 
 import torch
 
-from ingest.locations import CheckpointLocation
+from ingest.locations import CheckpointLocation, MissingCheckpoint
 from ingest.upload import upload
+from ingest.weight_files import LostWeights
 from ingest.weights import Weights, read_weights
 
 #: Seconds that closing waits for a read under way; a longer one, a download, is left to end with the process.
@@ -123,6 +124,13 @@ class Prefetch:
             del order, reading
 
     def _read(self, location: CheckpointLocation) -> Weights:
-        path = self._fetch(location)
+        try:
+            weights = self._read_files(location)
+        except (MissingCheckpoint, LostWeights):
+            # Another process that shares the cache may have evicted what was just fetched.
+            weights = self._read_files(location)
         self.n_read += 1
-        return upload(read_weights(path, allow_pickle=self._allow_pickle), self._device)
+        return upload(weights, self._device)
+
+    def _read_files(self, location: CheckpointLocation) -> Weights:
+        return read_weights(self._fetch(location), allow_pickle=self._allow_pickle)

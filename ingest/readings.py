@@ -186,9 +186,10 @@ class Readings:
         self._require_known(cell, weights, loaded)
         protocol, limit = self._study.protocol, loaded.facts.context_length
         window = min(protocol.window, limit) if limit else protocol.window
+        self._setting.require_context(cell.model, window)
         lengths = [document.n_tokens for document in self._setting.corpus.documents]
         parts = passes(protocol.windows, len(self._ids) - 1, lengths, window, bos=protocol.bos)
-        readout = read(loaded.model, self._ids, parts)
+        readout = read(loaded.model, self._ids, parts, measured=self._setting.measured)
         digest = self._setting.input_digest(self._study, loaded.sha256)
         self._facts[cell.model] = loaded.facts
         shelved = Shelved(

@@ -26,7 +26,7 @@ from ingest.architecture import (
     quiet_transformers,
     text_config,
 )
-from ingest.logits import Readout, exact_float32
+from ingest.logits import NonFiniteLogits, Readout, exact_float32
 from ingest.threads import side_by_side
 from ingest.windows import InvalidWindow, Window
 
@@ -44,48 +44,60 @@ def read(
     ids: NDArray[np.integer[Any]] | Tensor,
     parts: Sequence[Window],
     *,
+    measured: NDArray[np.bool_] | None = None,
     batch_size: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Readout:
-    """The readout of a sequence: ids with BOS first, [T + 1]; the result's hidden states are [T, d] float32.
+    """The readout of a sequence: ids with BOS first, [T + 1]; the result's hidden states are [M, d] float32.
 
-    parts: the forward passes, as from `windows.passes`, contributing every target once. Windows of one length run
+    parts: the forward passes, as from `windows.passes`, contributing every measured target once. measured: [T] which
+    targets those are, M in all, as from `windows.measured`; by default all T. Windows of one length run
     batch_size at a time, by default as many as keep the device busy, and never padded; a value depends on its window
     alone (docs/methods.md §1). progress is called with the number of targets each batch contributed.
     Everything returned is a copy on the model's device, so the module may be refilled. Raises InvalidWindow,
     VocabularyTooSmall, UnsupportedArchitecture, and NonFiniteLogits where the weights are damaged.
     """
     sequence = torch.as_tensor(ids, dtype=torch.int64).to(next(model.parameters()).device)
-    _check(model, sequence, parts)
+    wanted = np.ones(len(sequence) - 1, bool) if measured is None else measured
+    _check(model, sequence, parts, wanted)
     head = output_head(model)
-    hidden = torch.empty(len(sequence) - 1, head.weight.shape[1], device=sequence.device)
+    rows = torch.from_numpy(np.cumsum(wanted) - 1).to(sequence.device)  # [T] the row of each target's state
+    hidden = torch.empty(int(wanted.sum()), head.weight.shape[1], device=sequence.device)
     with quiet_transformers(), exact_float32():
         with _watched(model) as final_states, side_by_side(sequence.device, len(parts)) as run:
 
             def contribute(batch: _Batch) -> int:
                 with torch.inference_mode():  # holds for one thread
-                    states = final_states(torch.stack([_inputs(sequence, part) for part in batch.filled]))
-                    for part, states_of_window in zip(batch.parts, states, strict=False):
-                        hidden[part.first_target : part.end_target] = states_of_window[part.kept_rows]
-                return sum(part.end_target - part.first_target for part in batch.parts)
+                    states = final_states(_inputs(sequence, batch.filled)).flatten(0, 1)
+                    kept, targets = (index.to(sequence.device) for index in _contribution(batch.parts))
+                    hidden[rows[targets]] = states[kept].to(hidden.dtype)  # of weights in float64 too
+                return len(targets)
 
             for count in run(contribute, _batches(parts, sequence.device, batch_size)):
                 if progress:
                     progress(count)
         readout = _readout(model, head, hidden)
-        readout.check_finite()
-        _prove(model, readout, _inputs(sequence, parts[0])[: min(_PROOF, parts[0].end_target)])
+        try:
+            readout.check_finite()
+        except NonFiniteLogits as error:
+            token = None if error.token is None else int(np.flatnonzero(wanted)[error.token])
+            raise NonFiniteLogits(error.readout, token) from None
+        _prove(model, readout, _inputs(sequence, parts[:1])[0, :_PROOF])
     return readout
 
 
-def _check(model: torch.nn.Module, sequence: Tensor, parts: Sequence[Window]) -> None:
+def _check(model: torch.nn.Module, sequence: Tensor, parts: Sequence[Window], measured: NDArray[np.bool_]) -> None:
     limit, longest = context_length(text_config(model)), max((part.n_inputs for part in parts), default=0)
     if limit is not None and longest > limit:
         raise InvalidWindow(
             f"A window of {longest} inputs exceeds the model's context of {limit}; choose at most {limit}."
         )
-    if sum(part.end_target - part.first_target for part in parts) != len(sequence) - 1:
-        raise InvalidWindow(f"The windows do not cover the {len(sequence) - 1} tokens of the sequence.")
+    # Covered once each: one more where a window begins to contribute, one less where it ends.
+    changes = np.zeros(len(sequence), np.int64)
+    np.add.at(changes, [part.first_target for part in parts], 1)
+    np.add.at(changes, [part.end_target for part in parts], -1)
+    if not np.array_equal(np.cumsum(changes)[:-1], measured):
+        raise InvalidWindow(f"The windows do not cover the {int(measured.sum())} tokens of the sequence, once each.")
     known = _width_of_input(model)
     if len(sequence) and int(sequence.max()) >= known:
         raise VocabularyTooSmall(
@@ -93,9 +105,23 @@ def _check(model: torch.nn.Module, sequence: Tensor, parts: Sequence[Window]) ->
         )
 
 
-def _inputs(sequence: Tensor, part: Window) -> Tensor:
-    inputs = sequence[part.input_start : part.input_end]
-    return torch.cat([sequence[:1], inputs]) if part.bos else inputs
+def _inputs(sequence: Tensor, parts: Sequence[Window]) -> Tensor:
+    """[B, n] what windows of one length see."""
+    bos = torch.tensor([part.bos for part in parts])
+    starts = torch.tensor([part.input_start for part in parts]) - bos.long()
+    places = starts.unsqueeze(-1) + torch.arange(parts[0].n_inputs)
+    places[bos, 0] = 0  # where the BOS of the sequence stands
+    return sequence[places.to(sequence.device)]
+
+
+def _contribution(parts: Sequence[Window]) -> tuple[Tensor, Tensor]:
+    """[n] rows of the states of windows of one length, one below the other, and [n] the targets they predict."""
+    n_inputs = parts[0].n_inputs
+    first = torch.tensor([part.first_target for part in parts])
+    counts = torch.tensor([part.end_target for part in parts]) - first
+    within = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    before = torch.tensor([number * n_inputs + part.kept_rows.start for number, part in enumerate(parts)])
+    return before.repeat_interleave(counts) + within, first.repeat_interleave(counts) + within
 
 
 @dataclass(frozen=True)
@@ -145,7 +171,7 @@ def _watched(model: torch.nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
 
     def final_states(inputs: Tensor) -> Tensor:
         seen[get_ident()] = []
-        model(input_ids=inputs, use_cache=False)
+        _forward(model, inputs)
         found = seen.pop(get_ident())
         if len(found) != 1 or found[0].shape[:-1] != inputs.shape:
             raise UnsupportedArchitecture(
@@ -158,6 +184,19 @@ def _watched(model: torch.nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
         yield final_states
     finally:
         handle.remove()
+
+
+def _forward(model: torch.nn.Module, inputs: Tensor) -> Any:
+    """What a model makes of inputs. Raises UnsupportedArchitecture where it cannot run, as with a damaged config."""
+    try:
+        return model(input_ids=inputs, use_cache=False)
+    except (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except Exception as error:
+        if "allocate memory" in str(error):  # for which a CPU has no error of its own
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UnsupportedArchitecture(f"{type(model).__name__} cannot be run as configured ({reason}).") from error
 
 
 def _readout(model: torch.nn.Module, head: torch.nn.Linear, hidden: Tensor) -> Readout:
@@ -178,7 +217,7 @@ def _readout(model: torch.nn.Module, head: torch.nn.Linear, hidden: Tensor) -> R
 
 def _prove(model: torch.nn.Module, readout: Readout, inputs: Tensor) -> None:
     """Raise UnsupportedArchitecture unless the readout gives the model's own logits for the first inputs."""
-    logits = model(input_ids=inputs.unsqueeze(0), use_cache=False).logits[0].float()
+    logits = _forward(model, inputs.unsqueeze(0)).logits[0].float()
     ours = readout.logits(slice(0, len(inputs)))
     if not torch.allclose(logits, ours, rtol=1e-4, atol=1e-4 * float(logits.abs().max())):
         raise UnsupportedArchitecture(

@@ -46,7 +46,7 @@ class Recorder:
             self._pair((p, q), measured.kl[index[p], index[q]], token_facts=(p, q) not in cohort.bare)
             for p, q in work.pairs
         ]
-        keys = load_pairs(connection, units, self._setting.corpus_id, self._setting.first_token_id)
+        keys = load_pairs(connection, units, self._setting.corpus_id, self._setting.first_token_id, self._values)
         known = {key: unit.kl for key, unit in zip(keys, units, strict=True) if key is not None}
         mixtures: dict[tuple[str, int], dict[tuple[int, ...], Kl]] = {}
         for group in work.groups:
@@ -119,7 +119,12 @@ class Recorder:
         assert of_q.surprisal is not None
         assert of_p.top_vocab_id is not None
         assert of_q.top_vocab_id is not None
-        statistics = pair_statistics(kl, (of_p.surprisal, of_q.surprisal), (of_p.top_vocab_id, of_q.top_vocab_id))
+        known = self._setting.measured
+        statistics = pair_statistics(
+            kl[known],
+            (of_p.surprisal[known], of_q.surprisal[known]),
+            (of_p.top_vocab_id[known], of_q.top_vocab_id[known]),
+        )
         p, q = (self._readings.cohort.entries[cell].evaluation_id for cell in pair)
         return Pair(
             p,

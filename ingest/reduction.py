@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from ingest.compiled import BLOCK_ROWS, CompiledKernels
+from ingest.contexts import Ngrams
+from ingest.contexts import room as room_of
 from ingest.divergence import Distribution, kl_between, kl_both, kl_divergence, mixture_entropy
 from ingest.kernels import RowSums
 from ingest.logits import Readout
@@ -35,7 +37,7 @@ class Wanted:
 
     scores: readouts to score, and to compare with each of the references (log-probabilities, [V] float32). pairs:
     ordered. mixtures: groups of readouts. width: V, entries that distributions are over. top_k: entries listed per
-    token of a scored readout.
+    token of a scored readout. ngrams: further references, whose probabilities depend on the tokens before.
     """
 
     scores: frozenset[int]
@@ -45,6 +47,7 @@ class Wanted:
     classes: VocabularyClasses
     width: int
     top_k: int = 0
+    ngrams: tuple[Ngrams, ...] = ()
 
     @property
     def readouts(self) -> list[int]:
@@ -64,12 +67,13 @@ class Wanted:
 
     def room(self, tile: int) -> int:
         """About how many bytes a thread needs for a tile: logits, and distributions of a block."""
-        return 4 * self.width * (tile + 2 * BLOCK_ROWS) * (len(self.readouts) + 1)
+        return 4 * self.width * (tile + 2 * BLOCK_ROWS) * (len(self.readouts) + 1) + room_of(self.ngrams)
 
     def to(self, device: torch.device) -> Wanted:
         """The same with its tensors on `device`."""
         references = {name: log_q.to(device) for name, log_q in self.references.items()}
-        return replace(self, references=references, classes=self.classes.to(device))
+        ngrams = tuple(each.to(device) for each in self.ngrams)
+        return replace(self, references=references, ngrams=ngrams, classes=self.classes.to(device))
 
 
 class Reduction(Protocol):
@@ -81,9 +85,9 @@ class Reduction(Protocol):
         ...
 
     def columns(
-        self, readouts: Mapping[int, Readout], states: Mapping[int, Tensor], targets: Tensor
+        self, readouts: Mapping[int, Readout], states: Mapping[int, Tensor], targets: Tensor, tokens: Tensor
     ) -> Iterator[Column]:
-        """Columns of a tile: states [n, d] of each readout that is wanted, targets [n].
+        """Columns of a tile: states [n, d] of each readout that is wanted, targets [n], and which tokens they are.
 
         Keys are ("finite", i) with bool values, ("score", i, name), ("top_ids", i), ("top_log_probabilities", i),
         ("reference", i, name), ("kl", p, q) and ("mixture", group). Only the first counts where it is false.
@@ -100,13 +104,13 @@ class EagerReduction:
         self._wanted = wanted
 
     def columns(
-        self, readouts: Mapping[int, Readout], states: Mapping[int, Tensor], targets: Tensor
+        self, readouts: Mapping[int, Readout], states: Mapping[int, Tensor], targets: Tensor, tokens: Tensor
     ) -> Iterator[Column]:
         """See Reduction."""
         logits = {i: readouts[i].project(states[i]) for i in self._wanted.readouts}
         parts: dict[Key, list[Tensor]] = {}
         for rows in slices(len(targets), self._block_rows(targets.device)):
-            for key, values in self._block({i: x[rows] for i, x in logits.items()}, targets[rows]):
+            for key, values in self._block({i: x[rows] for i, x in logits.items()}, targets[rows], tokens[rows]):
                 parts.setdefault(key, []).append(values)
         return ((key, torch.cat(values)) for key, values in parts.items())
 
@@ -114,13 +118,14 @@ class EagerReduction:
         # A GPU wants few large kernels: there the tile itself is the block.
         return max(1, _CPU_BLOCK // self._wanted.width) if device.type == "cpu" else sys.maxsize
 
-    def _block(self, logits: Mapping[int, Tensor], targets: Tensor) -> Iterator[Column]:
+    def _block(self, logits: Mapping[int, Tensor], targets: Tensor, tokens: Tensor) -> Iterator[Column]:
         wanted = self._wanted
         distributions = {i: Distribution.of(x[:, : wanted.width]) for i, x in logits.items()}
         for i, distribution in distributions.items():
             yield ("finite", i), distribution.finite
         for i in wanted.scores:
             yield from self._scores(i, logits[i], distributions[i], targets)
+            yield from self._ngrams(i, logits[i], distributions[i], tokens)
         for (p, q), (forward, backward) in wanted.both_ways.items():
             yield from _directions(p, q, distributions, forward, backward)
         for group in wanted.mixtures:
@@ -132,6 +137,12 @@ class EagerReduction:
         for name, log_q in self._wanted.references.items():
             yield ("reference", i, name), kl_divergence(distribution.log_p, log_q)
         yield from _top(i, logits[:, : self._wanted.width], distribution.log_sum_exp, self._wanted.top_k)
+
+    def _ngrams(self, i: int, logits: Tensor, distribution: Distribution, tokens: Tensor) -> Iterator[Column]:
+        for each in self._wanted.ngrams:
+            to_unigrams = kl_divergence(distribution.log_p, each.log_unigrams)
+            for name, values in each.kl(to_unigrams, tokens, logits, distribution.log_sum_exp):
+                yield ("reference", i, name), values
 
 
 def _directions(
@@ -166,6 +177,7 @@ class CompiledReduction:
         self._masks[0, wanted.classes.space_ids] = 1
         self._masks[1, wanted.classes.punctuation_ids] = 1
         self._references = {name: (log_q, log_q.exp()) for name, log_q in wanted.references.items()}
+        self._unigrams = [(each.log_unigrams, each.log_unigrams.exp()) for each in wanted.ngrams]
         self._slots = {i: slot for slot, i in enumerate(sorted(wanted.compared))}
         ends = [[self._slots[i] for i in pair] for pair in wanted.both_ways]
         # A second copy of a lone pair, since the loops are compiled for two or more.
@@ -173,7 +185,7 @@ class CompiledReduction:
         self._local = local()
 
     def columns(
-        self, readouts: Mapping[int, Readout], states: Mapping[int, Tensor], targets: Tensor
+        self, readouts: Mapping[int, Readout], states: Mapping[int, Tensor], targets: Tensor, tokens: Tensor
     ) -> Iterator[Column]:
         """See Reduction; the device is the CPU."""
         room = self._room()
@@ -185,6 +197,7 @@ class CompiledReduction:
             yield ("finite", i), sums.weighted.isfinite()
             if i in self._wanted.scores:
                 yield from self._scores(i, readouts[i], states[i], logits, sums)
+                yield from self._ngrams(i, logits, sums, tokens)
         if self._slots:
             yield from self._comparisons(room)
 
@@ -208,6 +221,13 @@ class CompiledReduction:
         for name, reference in self._references.items():
             yield ("reference", i, name), self._kernels.reference_sums(logits, *_normaliser(sums), *reference).float()
         yield from _top(i, logits, log_sum_exp, wanted.top_k)
+
+    def _ngrams(self, i: int, logits: Tensor, sums: RowSums, tokens: Tensor) -> Iterator[Column]:
+        log_sum_exp = sums.top.double() + sums.total.log()
+        for each, unigrams in zip(self._wanted.ngrams, self._unigrams, strict=True):
+            to_unigrams = self._kernels.reference_sums(logits, *_normaliser(sums), *unigrams)
+            for name, values in each.kl(to_unigrams, tokens, logits, log_sum_exp):
+                yield ("reference", i, name), values
 
     def _comparisons(self, room: _Room) -> Iterator[Column]:
         parts = [self._block(room, rows) for rows in slices(self.tile, BLOCK_ROWS)]

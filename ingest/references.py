@@ -1,4 +1,4 @@
-"""Reference distributions: token counts of some large text, against which checkpoints are held.
+"""Reference distributions: token or n-gram counts of some large text, against which checkpoints are held.
 
 Counts come from a file or from a corpus' ids. Knows nothing of models or the database.
 """
@@ -8,16 +8,19 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ingest.ngrams import NgramModel
 from warehouse.errors import WarehouseError
 
+Ids = NDArray[np.integer]
 Smoothing = Literal["add-one", "none"]
 ID_COLUMNS = ("vocab_id", "id", "token_id")
 COUNT_COLUMN = "count"
@@ -41,26 +44,34 @@ class InfiniteDivergence(WarehouseError):
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A named unigram distribution over V ids.
+    """A named distribution over V ids, or of an order above 1 one for each context.
 
-    counts: [V] float64, whole numbers. smoothing: `add-one` or `none`. source: where the counts are from.
-    sha256: of the counts as little-endian float64.
+    counts: [V] float64, whole numbers, of the ids alone. smoothing: `add-one` or `none`, or `interpolated` with the
+    order below, which stands for `weight` counts. source: where the counts are from. sha256: of the counts as
+    little-endian float64, or of the text's ids and the starts of its documents. ngrams: of an order above 1.
     """
 
     name: str
     counts: NDArray[np.float64] = field(repr=False)
-    smoothing: Smoothing
+    smoothing: Literal[Smoothing, "interpolated"]
     source: str
     sha256: str
+    order: int = 1
+    ngrams: NgramModel | None = field(default=None, repr=False)
+
+    @property
+    def weight(self) -> float | None:
+        """What the next lower order stands for, in counts; None for unigrams."""
+        return None if self.ngrams is None else self.ngrams.weight
 
     def probabilities(self) -> NDArray[np.float64]:
-        """[V] float64, smoothed and summing to one; zero only where there is no smoothing."""
-        weights = self.counts + (1.0 if self.smoothing == "add-one" else 0.0)
+        """[V] float64 of the ids alone, smoothed and summing to one; zero only where there is no smoothing."""
+        weights = self.counts + (0.0 if self.smoothing == "none" else 1.0)
         probabilities: NDArray[np.float64] = weights / weights.sum()
         return probabilities
 
     def log_probabilities(self) -> NDArray[np.float64]:
-        """[V] float64, nats, all finite. Raises InfiniteDivergence where an id has no probability."""
+        """[V] float64 of the ids alone, nats, finite. Raises InfiniteDivergence where an id has no probability."""
         probabilities = self.probabilities()
         unseen = int(np.count_nonzero(probabilities == 0))
         if unseen:
@@ -71,7 +82,9 @@ class Reference:
         return np.log(probabilities)
 
     def entropy(self) -> float:
-        """Entropy in nats; an id without probability adds nothing."""
+        """Entropy in nats, an id without probability adding nothing; of n-grams the mean over the text's contexts."""
+        if self.ngrams is not None:
+            return self.ngrams.entropies[self.order - 1]
         probabilities = self.probabilities()
         seen = probabilities[probabilities > 0]
         return float(-(seen * np.log(seen)).sum())
@@ -92,24 +105,35 @@ def make_reference(
 ) -> Reference:
     """A reference from [V] counts.
 
-    repair sets negative, infinite, NaN and fractional counts to zero, which are otherwise refused. Raises
-    WrongVocabularyLength, BrokenCounts.
+    repair sets negative, infinite, NaN and fractional counts to zero, which are otherwise refused; the source then says
+    how many. Raises WrongVocabularyLength, BrokenCounts.
     """
     if smoothing not in get_args(Smoothing):
         raise BrokenCounts(
             f"Reference {name!r} has smoothing {smoothing!r}; choose one of {', '.join(get_args(Smoothing))}."
         )
-    checked = checked_counts(counts, vocabulary_length, source=source, repair=repair)
-    digest = hashlib.sha256(checked.astype("<f8").tobytes()).hexdigest()
-    return Reference(name, checked, smoothing, source, digest)
+    checked, repaired = checked_counts(counts, vocabulary_length, source=source, repair=repair)
+    said = f"{source}, {repaired:,} broken counts set to 0" if repaired else source
+    return Reference(name, checked, smoothing, said, _digest(checked.astype("<f8")))
 
 
 def reference_from_ids(
-    name: str, ids: NDArray[np.integer], vocabulary_length: int, *, source: str, smoothing: Smoothing = "add-one"
+    name: str, ids: Ids, vocabulary_length: int, *, source: str, smoothing: Smoothing = "add-one"
 ) -> Reference:
     """A reference that counts the ids of a text. ids: [T] integers below vocabulary_length."""
     counts = np.bincount(ids, minlength=vocabulary_length)
     return make_reference(name, counts, vocabulary_length, source=source, smoothing=smoothing)
+
+
+def ngram_reference(name: str, ids: Ids, positions: Ids, order: int, ngrams: NgramModel, *, source: str) -> Reference:
+    """A reference of an order above 1, at most that of `ngrams`, which counted these ids and positions, [N] each."""
+    documents = np.flatnonzero(np.asarray(positions) == 0).astype("<i8")
+    digest = _digest(ids.astype("<i4"), documents)
+    return Reference(name, ngrams.counts, "interpolated", source, digest, order, ngrams)
+
+
+def _digest(*arrays: NDArray[np.generic]) -> str:
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 def load_reference(
@@ -139,16 +163,13 @@ def load_reference(
 
 def checked_counts(
     counts: ArrayLike, vocabulary_length: int, *, source: str, repair: bool = False
-) -> NDArray[np.float64]:
-    """[V] float64 copy of counts that are whole and not negative; see make_reference for what is refused."""
-    try:
-        values = np.array(counts, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise BrokenCounts(f"{source} holds something other than numbers.") from error
+) -> tuple[NDArray[np.float64], int]:
+    """[V] float64 copy of whole counts that are not negative, and how many were set to 0; see make_reference."""
+    values = _as_floats(counts, source)
     if values.ndim != 1 or len(values) != vocabulary_length:
         shape = " x ".join(f"{n:,}" for n in values.shape)
         raise WrongVocabularyLength(
-            f"{source} holds {shape} counts, but the vocabulary has {vocabulary_length:,} ids; "
+            f"{source} holds {shape or 1} counts, but the vocabulary has {vocabulary_length:,} ids; "
             "count with this tokenizer."
         )
     broken = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values == np.floor(values))))
@@ -161,7 +182,14 @@ def checked_counts(
     values[broken] = 0
     if not values.any():
         raise BrokenCounts(f"{source} counts no token at all.")
-    return values
+    return values, len(broken)
+
+
+def _as_floats(counts: ArrayLike, source: str) -> NDArray[np.float64]:
+    array = np.asarray(counts)
+    if array.dtype.kind not in "uif":
+        raise BrokenCounts(f"{source} holds something other than numbers.")
+    return array.astype(np.float64)
 
 
 def _read_npy(path: Path, vocabulary_length: int) -> NDArray[np.generic]:
@@ -175,10 +203,10 @@ def _read_npy(path: Path, vocabulary_length: int) -> NDArray[np.generic]:
 def _read_csv(path: Path, vocabulary_length: int) -> NDArray[np.float64]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
+            rows = csv.DictReader(file, strict=True)
             id_column = _id_column(path, rows.fieldnames or ())
-            pairs = [(int(row[id_column]), float(row[COUNT_COLUMN])) for row in rows]
-    except (ValueError, TypeError, csv.Error) as error:
+            pairs = [(int(row[id_column]), float(row[COUNT_COLUMN])) for row in rows if _whole(row)]
+    except (ValueError, TypeError, OSError, csv.Error) as error:
         raise UnreadableCounts(f"{path} has a row that is not an id and a count: {error}.") from error
     return _scatter(path, [i for i, _ in pairs], [count for _, count in pairs], vocabulary_length)
 
@@ -191,14 +219,21 @@ def _read_parquet(path: Path, vocabulary_length: int) -> NDArray[np.float64]:
         table = parquet.read_table(path)
         id_column = _id_column(path, table.column_names)
         ids, counts = table[id_column].to_pylist(), table[COUNT_COLUMN].to_pylist()
-        return _scatter(path, [int(i) for i in ids], [float(count) for count in counts], vocabulary_length)
+        return _scatter(path, [index(i) for i in ids], [float(count) for count in counts], vocabulary_length)
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise UnreadableCounts(f"{path} is not a Parquet table of ids and counts: {error}.") from error
 
 
+def _whole(row: Mapping[str | None, object]) -> bool:
+    """True, unless a row has more fields than there are columns, as with a decimal comma. Raises ValueError."""
+    if None in row:
+        raise ValueError(f"it has {row[None]} beyond its columns")
+    return True
+
+
 def _id_column(path: Path, columns: Sequence[str]) -> str:
     found = [column for column in ID_COLUMNS if column in columns]
-    if not found or COUNT_COLUMN not in columns:
+    if len(found) != 1 or any(list(columns).count(column) != 1 for column in (*found, COUNT_COLUMN)):
         raise UnreadableCounts(f"{path} needs columns vocab_id and count; it has {', '.join(columns) or 'none'}.")
     return found[0]
 

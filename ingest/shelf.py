@@ -19,6 +19,7 @@ from typing import IO
 
 import torch
 
+from ingest.kept import kept_file
 from ingest.shelved import DamagedReadout, OpenFile, Shelved, read_shelved, write_shelved
 from warehouse.errors import RunFailed
 from warehouse.home import ensure_home
@@ -110,7 +111,7 @@ class Shelf:
     def _find(self, key: str) -> bool:
         if self._keep is None or key in self._damaged:
             return False
-        path = _kept_file(self._keep, key)
+        path = kept_file(self._keep, key)
         try:
             file = _open(path)
             read_shelved(file, torch.device("cpu"), sealed=True)
@@ -129,7 +130,7 @@ class Shelf:
 
     def _write_kept(self, folder: Path, key: str, held: Shelved) -> OpenFile:
         self._require_room(folder, held)
-        path = _kept_file(folder, key)
+        path = kept_file(folder, key)
         descriptor, name = tempfile.mkstemp(suffix=".part", dir=folder)
         try:
             _write(descriptor, folder, held, sealed=True)
@@ -159,10 +160,6 @@ def default_memory(device: str) -> int:
     limit = Path("/sys/fs/cgroup/memory.max")
     allowed = limit.read_text().strip() if limit.is_file() else "max"
     return min(installed, int(allowed) if allowed.isdecimal() else installed) // 4
-
-
-def _kept_file(folder: Path, key: str) -> Path:
-    return folder / f"{key}.safetensors"
 
 
 def _open(path: Path) -> OpenFile:

@@ -5,6 +5,7 @@ A source says which checkpoints there are and puts one into a folder on request;
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,7 @@ from typing import Protocol
 from ingest.locations import CheckpointLocation, find_checkpoints
 from ingest.study import Study
 from ingest.suite import load_suite
+from ingest.weight_files import weight_files
 from warehouse.errors import WarehouseError
 
 
@@ -33,7 +35,8 @@ class Source(Protocol):
     def fetch(self, location: CheckpointLocation) -> Path:
         """A folder with the checkpoint in Hugging Face format, after a download if need be; may run in a thread.
 
-        Raises MissingCheckpoint, MissingRevision, UnsafeWeights, NotCached or HubUnreachable.
+        Raises MissingCheckpoint, MissingRevision, UnsafeWeights, NotCached or HubRefused; HubUnreachable and CacheFull
+        where no other checkpoint could be fetched either.
         """
         ...
 
@@ -94,27 +97,32 @@ class FolderSource:
     def tokenizer_here(self, locations: Sequence[CheckpointLocation]) -> Path | None:
         """The first folder that holds a tokenizer.json."""
         folders = (self.fetch(location) for location in locations)
-        return next((folder for folder in folders if (folder / "tokenizer.json").is_file()), None)
+        # Of `os.path`, which takes a folder that must not be read for one without the file.
+        return next((folder for folder in folders if os.path.isfile(folder / "tokenizer.json")), None)
 
     def is_here(self, location: CheckpointLocation) -> bool:
         """Whether its folder is there."""
         return self.fetch(location).is_dir()
 
     def n_bytes(self, location: CheckpointLocation) -> int | None:
-        """Bytes of the files of weights in its folder."""
-        folder = self.fetch(location)
-        return sum(file.stat().st_size for pattern in ("*.safetensors", "*.bin") for file in folder.glob(pattern))
+        """Bytes of the files of weights in its folder that would be read; what is not there has none."""
+        try:
+            files = weight_files(self.fetch(location), allow_pickle=True)
+        except WarehouseError:
+            return 0
+        return sum(file.stat().st_size for file in files if file.is_file())
 
     def tokens_seen(self, model: str, step: int) -> int | None:
         """By the study's tokens per step."""
         return None if self._tokens_per_step is None else step * self._tokens_per_step
 
 
-def open_source(study: Study, *, evict: bool = False, allow_pickle: bool = False) -> Source:
+def open_source(study: Study, *, evict: bool = False, allow_pickle: bool = False, reserve: int = 0) -> Source:
     """The source that a study names.
 
     evict: delete the weights of a downloaded checkpoint after use. allow_pickle: fetch `.bin` files where there is
-    nothing else. Raises NoRoot for a local suite without a root folder, and BadSuite.
+    nothing else. reserve: bytes that downloads leave free on their disk. Raises NoRoot for a local suite without a
+    root folder, and BadSuite.
     """
     suite = load_suite(study.suite)
     if suite.layout is None:
@@ -126,6 +134,7 @@ def open_source(study: Study, *, evict: bool = False, allow_pickle: bool = False
             tokens_per_step=study.tokens_per_step,
             evict=evict,
             allow_pickle=allow_pickle,
+            reserve=reserve,
         )
     if study.root is None:
         raise NoRoot(f"Study {study.name} names no folder of checkpoints: set root in it, or pass --root FOLDER.")

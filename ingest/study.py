@@ -12,6 +12,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from ingest.derived_spec import KEYS, DerivedSpec, foreign_key
 from ingest.suite import suite_names
 from warehouse.errors import WarehouseError
 
@@ -19,8 +20,8 @@ from warehouse.errors import WarehouseError
 USUAL_KINDS = ("seed", "step", "step_reverse", "final", "final_reverse")
 #: Comparison kinds: KL(p || q) for the pairs each kind names (docs/methods.md §2).
 KINDS = (*USUAL_KINDS, "size", "matched", "cross", "custom")
-#: Window policies whose sequences may begin without BOS.
-_WITHOUT_BOS = ("truncated",)
+#: Orders of n-grams that are counted, unigrams included.
+ORDERS = range(1, 6)
 
 
 class BadStudy(WarehouseError):
@@ -31,8 +32,9 @@ class BadStudy(WarehouseError):
 class CorpusSpec:
     """A text to score.
 
-    split: how a text file falls into documents; None for its end-of-text marks. n_tokens: how many tokens it is
-    expected to have, EOS included; checked when it is read, and what a dry run counts with where it cannot be read.
+    split: how a text file falls into documents; None for its end-of-text marks. items: in which form the documents are
+    items, None for a text. n_tokens: how many tokens it is expected to have, EOS included; checked when it is read, and
+    what a dry run counts with where it cannot be read. derived: what to make from it and score instead.
     """
 
     path: Path | None = None
@@ -41,6 +43,13 @@ class CorpusSpec:
     split: str | None = None
     licence: str | None = None
     n_tokens: int | None = None
+    items: Literal["blimp", "pairs", "options", "spans"] | None = None
+    derived: DerivedSpec | None = None
+
+    @property
+    def has_items(self) -> bool:
+        """Whether what is scored are items, each document by itself."""
+        return self.items is not None or (self.derived is not None and self.derived.kind == "in-context")
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,8 @@ class ProtocolSpec:
     """What changes a measured quantity by design.
 
     windows: which sequences a model sees. window: longest one, for truncated windows the ids a token is predicted from;
-    a model's context length caps it. bos: whether they begin with BOS. dtype: of weights and activations in the forward
+    a model's context length caps it. bos: whether they begin with BOS; the first token of a sequence that does not is
+    not measured. dtype: of weights and activations in the forward
     pass; float64 for small models whose KL of nearly equal checkpoints should be exact. Readouts are float32.
     """
 
@@ -69,13 +79,21 @@ class ProtocolSpec:
 
 @dataclass(frozen=True)
 class ReferenceSpec:
-    """A distribution to hold models against: counts of a text, or of a file of counts."""
+    """A distribution to hold models against: counts of a text, or of a file of counts.
+
+    order: n of the n-grams of a text. weight: how many counts the next lower order stands for. eos, split: how the text
+    becomes documents, as for a corpus.
+    """
 
     name: str
     text: Path | None = None
     counts: Path | None = None
     smoothing: Literal["add-one", "none"] = "add-one"
     repair: bool = False
+    order: int = 1
+    weight: float = 1.0
+    eos: Literal["after-document", "none"] = "after-document"
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,7 @@ class CustomSpec:
 @dataclass(frozen=True)
 class Study:
     """What to measure. Empty models, seeds, steps, layers mean all there are; the step list defines next and last.
+    Of a corpus of items, empty layers mean none.
 
     suite: the name of a suite, or the path of a suite's TOML file. top_k: how many of the most probable ids to keep for
     each token, with their log-probabilities.
@@ -117,6 +136,8 @@ class Study:
     def with_options(self, **options: Any) -> Study:
         """The study with every given option in place of its key; corpus_path stands for corpus.path, and so on."""
         given = {key: value for key, value in options.items() if value not in (None, ())}
+        if given.get("corpus_items") and not self.corpus.has_items:
+            given.setdefault("protocol_windows", "documents")
         own = {key: given.pop(key) for key in list(given) if key in _names(Study)}
         study = replace(self, **own)
         for part in ("corpus", "protocol"):
@@ -169,9 +190,13 @@ def _merge(table: dict[str, Any], other: Mapping[str, Any]) -> None:
 def parse_study(table: Mapping[str, Any], *, where: str, folder: Path) -> Study:
     """The study that a TOML table says. where: what errors call the table; folder: where relative paths start."""
     values = dict(table)
+    corpus = _corpus(values.pop("corpus", {}), where, folder)
+    protocol = values.pop("protocol", {})
+    if isinstance(protocol, Mapping):
+        protocol = {**_usual_protocol(corpus), **protocol}
     parts: dict[str, Any] = {
-        "corpus": _parse(CorpusSpec, values.pop("corpus", {}), f"[corpus] of {where}", folder),
-        "protocol": _parse(ProtocolSpec, values.pop("protocol", {}), f"[protocol] of {where}", folder),
+        "corpus": corpus,
+        "protocol": _parse(ProtocolSpec, protocol, f"[protocol] of {where}", folder),
         "references": _references(values.pop("references", {}), where, folder),
         "custom": _custom(values.pop("custom", []), where, folder),
     }
@@ -182,13 +207,39 @@ def parse_study(table: Mapping[str, Any], *, where: str, folder: Path) -> Study:
     return _checked(_parse(Study, values, where, folder, **parts), where)
 
 
+def _corpus(table: Any, where: str, folder: Path) -> CorpusSpec:
+    values, derived = dict(table) if isinstance(table, Mapping) else table, None
+    if isinstance(values, dict) and "derived" in values:
+        within = f"[corpus.derived] of {where}"
+        derived = _parse(DerivedSpec, inner := values.pop("derived"), within, folder)
+        if key := foreign_key(derived.kind, inner):
+            raise BadStudy(
+                f"Key {key} in {within} says nothing of {derived.kind}: {suggestion(key, KEYS[derived.kind])}"
+            )
+    spec: CorpusSpec = _parse(CorpusSpec, values, f"[corpus] of {where}", folder, derived=derived)
+    return spec
+
+
+def _usual_protocol(corpus: CorpusSpec) -> dict[str, Any]:
+    """What a protocol is unless a study says otherwise: items are sequences of their own, spans without BOS."""
+    if not corpus.has_items:
+        return {}
+    spans = corpus.derived is not None and corpus.derived.kind == "in-context"
+    return {"windows": "documents", **({"bos": False} if spans else {})}
+
+
 def _references(tables: Any, where: str, folder: Path) -> tuple[ReferenceSpec, ...]:
     if not isinstance(tables, dict) or not all(isinstance(entry, dict) for entry in tables.values()):
         raise BadStudy(f"Key references in {where} must be tables: write [references.NAME] with text or counts.")
     return tuple(
-        _parse(ReferenceSpec, {**entry, "name": name}, f"[references.{name}] of {where}", folder)
-        for name, entry in tables.items()
+        parse_reference(name, entry, f"[references.{name}] of {where}", folder) for name, entry in tables.items()
     )
+
+
+def parse_reference(name: str, table: Mapping[str, Any], where: str, folder: Path) -> ReferenceSpec:
+    """The reference that a table says; where and folder as for `parse_study`."""
+    reference: ReferenceSpec = _parse(ReferenceSpec, {**table, "name": name}, where, folder)
+    return reference
 
 
 def _custom(tables: Any, where: str, folder: Path) -> tuple[CustomSpec, ...]:
@@ -229,9 +280,11 @@ def _value(key: str, value: Any, hint: Any, where: str, folder: Path) -> Any:
         raise BadStudy(
             f"Key {key} in {where} must be a list of {'whole numbers' if of is int else 'names'}, not {value!r}."
         )
-    wanted = bool if "bool" in name else int if "int" in name else str
+    if hint is float and type(value) is int:
+        return float(value)
+    wanted = float if hint is float else bool if "bool" in name else int if "int" in name else str
     if type(value) is not wanted:
-        words = {bool: "true or false", int: "a whole number", str: "text"}
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
         raise BadStudy(f"Key {key} in {where} must be {words[wanted]}, not {value!r}.")
     return value
 
@@ -239,10 +292,10 @@ def _value(key: str, value: Any, hint: Any, where: str, folder: Path) -> Any:
 def _checked(study: Study, where: str) -> Study:
     """The study with its lists in order. Raises BadStudy for what no type rules out."""
     _check_words(study, where)
+    _check_corpus(study.corpus, where)
     _check_protocol(study, where)
     for reference in study.references:
-        if (reference.text is None) == (reference.counts is None):
-            raise BadStudy(f"Reference {reference.name} in {where} needs either text or counts, one of the two.")
+        _check_reference(reference, where)
     if study.top_k < 0:
         raise BadStudy(f"Key top_k in {where} must be 0, to keep none, or more, not {study.top_k}.")
     if "custom" in study.kinds and not study.custom:
@@ -257,23 +310,51 @@ def _check_words(study: Study, where: str) -> None:
     if not study.suite.endswith(".toml"):
         _one_of("suite", [study.suite], suite_names(), where)
     parts = [("corpus", study.corpus), ("protocol", study.protocol), *(("references", r) for r in study.references)]
+    if study.corpus.derived is not None:
+        parts.append(("corpus.derived", study.corpus.derived))
     for key, part in parts:
         for name, hint in get_type_hints(type(part)).items():
-            if get_origin(hint) is Literal:
-                _one_of(f"{key}.{name}", [getattr(part, name)], get_args(hint), where)
+            value, words = getattr(part, name), _words_of(hint)
+            if words and value is not None:
+                _one_of(f"{key}.{name}", [value], words, where)
+
+
+def _words_of(hint: Any) -> tuple[str, ...]:
+    """The words that a hint allows, such as those of `Literal["a", "b"] | None`; none where it is of another type."""
+    kinds = [hint, *get_args(hint)]
+    return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
+
+
+def _check_corpus(corpus: CorpusSpec, where: str) -> None:
+    if corpus.items is not None and corpus.split is not None:
+        raise BadStudy(f"Keys items and split in [corpus] of {where} exclude each other: each role is a document.")
+    if corpus.derived is not None and (fault := corpus.derived.fault()):
+        raise BadStudy(f"Table [corpus.derived] of {where} {fault}")
 
 
 def _check_protocol(study: Study, where: str) -> None:
     protocol = study.protocol
     if protocol.window < 2:
         raise BadStudy(f"Key window in {where} must be at least 2 tokens, not {protocol.window}.")
-    if not protocol.bos and protocol.windows not in _WITHOUT_BOS:
-        raise BadStudy(f"Key bos in {where} must be true: windows of kind {protocol.windows} begin with BOS.")
     if study.references and protocol.vocabulary == "model":
         raise BadStudy(
             f"References in {where} count the tokenizer's ids, but key vocabulary is model: set it to tokenizer, "
             "or drop the references."
         )
+
+
+def _check_reference(reference: ReferenceSpec, where: str) -> None:
+    name = f"Reference {reference.name} in {where}"
+    if (reference.text is None) == (reference.counts is None):
+        raise BadStudy(f"{name} needs either text or counts, one of the two.")
+    if reference.order not in ORDERS:
+        raise BadStudy(f"{name} has order {reference.order}: n-grams are counted for {ORDERS[0]} to {ORDERS[-1]}.")
+    if reference.order > 1 and reference.text is None:
+        raise BadStudy(f"{name} has order {reference.order} and a file of counts: n-grams are counted from a text.")
+    if reference.order > 1 and reference.smoothing != "add-one":
+        raise BadStudy(f"{name} has order {reference.order}, whose unigrams have smoothing add-one: drop smoothing.")
+    if not 0 < reference.weight < float("inf"):
+        raise BadStudy(f"{name} has weight {reference.weight}: it must be above 0, or unseen n-grams make KL infinite.")
 
 
 def _checked_custom(entry: CustomSpec, where: str) -> CustomSpec:

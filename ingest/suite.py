@@ -74,7 +74,7 @@ class Suite:
     """
 
     name: str
-    description: str
+    description: str = ""
     family: str | None = None
     layout: str | None = None
     revision: str = ""
@@ -148,25 +148,40 @@ def _parse(table: Mapping[str, Any], name: str, where: str) -> Suite:
     wanted = table.get("only", list(models))
     try:
         shared = {"seed_repository": None, **{key: own[key] for key in common if key in own}}
-        return Suite(
+        suite = Suite(
             name=name,
-            description=own["description"],
+            description=own.get("description", ""),
             models=tuple(_model(model, {**shared, **models[model]}) for model in wanted),
-            seeds=tuple(own.get("seeds", ())),
+            seeds=tuple(_number("a seed", seed) for seed in own.get("seeds", ())),
             outliers={(entry["model"], entry["seed"]): entry["note"] for entry in own.get("outliers", ())},
             schedule=Schedule(**own["learning_rate"]) if "learning_rate" in own else None,
             **{key: own[key] for key in ("family", "layout", "revision", "tokenizer_length") if key in own},
         )
-    except (KeyError, TypeError) as error:
+        if suite.layout is None and not suite.revision:
+            raise KeyError("revision")
+        for _ in suite.locations():  # so that every pattern is filled in once
+            pass
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise BadSuite(f"Suite {where} is incomplete or has a wrong key ({reason}): see docs/studies.md.") from None
+    if suite.layout is None and not (suite.seeds and suite.models and all(model.steps for model in suite.models)):
+        raise BadSuite(f"Suite {where} names no checkpoint: give it seeds, and models with steps.")
+    return suite
 
 
 def _model(name: str, table: Mapping[str, Any]) -> SuiteModel:
     known = {field.name for field in fields(SuiteModel)} - {"name"}
     if unknown := table.keys() - known:
         raise TypeError(f"model {name} has no {min(unknown)}")
+    for key in table.keys() - {"repository", "seed_repository", "steps"}:
+        _number(f"{key} of model {name}", table[key])
     return SuiteModel(name=name, **{**table, "steps": tuple(sorted(_steps(table["steps"])))})
+
+
+def _number(what: str, value: Any) -> Any:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{what} is no number but {value!r}")
+    return value
 
 
 def _steps(entries: list[Any]) -> Iterator[int]:

@@ -12,6 +12,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from itertools import chain, pairwise
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,7 +150,7 @@ def _has(resource: str) -> bool:
 
     try:
         nltk.data.find(resource)
-    except LookupError:
+    except (LookupError, BadZipFile):  # the second where a download was broken off
         return False
     return True
 

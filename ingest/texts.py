@@ -36,7 +36,8 @@ class Part:
     """A stretch of the whole text that may become a document. Offsets count characters of the whole text.
 
     name: its own name, if its source gives one. separator_end: where the end-of-text string after it ends; None if none
-    stands there. keeps_eos: whether its end-of-text token counts even if the part itself is empty.
+    stands there. keeps_eos: whether its end-of-text token counts even if the part itself is empty. scored: where what
+    counts for its score begins, after a context that is only read; None if all of it does.
     """
 
     name: str | None
@@ -44,6 +45,7 @@ class Part:
     end: int
     separator_end: int | None = None
     keeps_eos: bool = False
+    scored: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,27 @@ def read_source(path: str | Path, *, eos_text: str | None, split: str | None) ->
 
 def read_utf8(file: Path) -> str:
     """The text of a file, line ends and byte order mark as they are. Raises UnreadableCorpus with the byte offset."""
+    return decode_utf8(read_bytes(file), file)
+
+
+def read_bytes(file: Path) -> bytes:
+    """The bytes of a file. Raises UnreadableCorpus."""
     try:
-        return file.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UnreadableCorpus(
-            f"{file} is not UTF-8 at byte offset {error.start:,}; convert it, for example with iconv -t utf-8."
-        ) from error
+        return file.read_bytes()
     except FileNotFoundError as error:
         raise UnreadableCorpus(f"There is no corpus at {file}; name a text file, JSON lines or a folder.") from error
     except OSError as error:
         raise UnreadableCorpus(f"Cannot read {file}: {error.strerror}.") from error
+
+
+def decode_utf8(raw: bytes, where: str | Path) -> str:
+    """Bytes as text. Raises UnreadableCorpus with the byte offset; where: what holds them."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UnreadableCorpus(
+            f"{where} is not UTF-8 at byte offset {error.start:,}; convert it, for example with iconv -t utf-8."
+        ) from error
 
 
 def _text_file(file: Path, eos_text: str | None, split: str | None) -> SourceText:

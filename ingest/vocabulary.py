@@ -220,7 +220,7 @@ def _named_id(
     """
     if f"{which}_token" in settings:
         token = settings[f"{which}_token"]
-        return None if token is None else _id_of(tokenizer, token["content"] if isinstance(token, dict) else token)
+        return None if token is None else _id_of(tokenizer, token.get("content") if isinstance(token, dict) else token)
     named = [tokenizer.token_to_id(name) for name in usual if name in special]
     number = settings.get(f"{which}_token_id")
     numbered = [
@@ -229,8 +229,8 @@ def _named_id(
     return next((int(i) for i in [*named, *numbered] if i is not None), None)
 
 
-def _id_of(tokenizer: Tokenizer, token: str) -> int:
-    found = tokenizer.token_to_id(token)
+def _id_of(tokenizer: Tokenizer, token: object) -> int:
+    found = tokenizer.token_to_id(token) if isinstance(token, str) else None
     if found is None:
         raise UnknownPiece(f"The tokenizer's configuration names {token!r}, which is not in its vocabulary.")
     return int(found)

@@ -24,6 +24,10 @@ class CorruptCheckpoint(WarehouseError):
     """A file of a checkpoint is truncated or cannot be read."""
 
 
+class LostWeights(CorruptCheckpoint):
+    """A file of a checkpoint's weights is named and not there, or was there a moment ago."""
+
+
 class UnsafeWeights(WarehouseError):
     """The weights are stored as pickles, which run code when they are read."""
 
@@ -32,8 +36,15 @@ def weight_files(path: Path, *, allow_pickle: bool = False) -> list[Path]:
     """The files of a checkpoint's weights: one, or the shards named in its index; safetensors before pickles.
 
     Raises MissingCheckpoint where there is none, UnsafeWeights where there are pickles only and these are not allowed,
-    CorruptCheckpoint for an index that cannot be used.
+    CorruptCheckpoint for an index that cannot be used, or a folder that must not be read.
     """
+    try:
+        return _weight_files(path, allow_pickle=allow_pickle)
+    except OSError as error:
+        raise CorruptCheckpoint(f"{path} cannot be read ({error.strerror}); open it to you, or drop it.") from error
+
+
+def _weight_files(path: Path, *, allow_pickle: bool) -> list[Path]:
     if not path.is_dir():
         raise MissingCheckpoint(f"There is no checkpoint folder {path}; drop this step from the study or create it.")
     for single, index in _NAMES if allow_pickle else _NAMES[:1]:

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ingest.weight_files import PICKLE, CorruptCheckpoint, UnsafeWeights, read_json, weight_files
+from ingest.weight_files import PICKLE, CorruptCheckpoint, LostWeights, UnsafeWeights, read_json, weight_files
 
 #: Entries of a config that say nothing about the shape or arithmetic of the module.
 _INCIDENTAL = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"})
@@ -39,14 +39,20 @@ class Weights:
     @property
     def architecture_key(self) -> str:
         """Equal for checkpoints that fit one module: their configs agree in everything that matters."""
-        return json.dumps({k: v for k, v in self.config.items() if k not in _INCIDENTAL}, sort_keys=True)
+        return architecture_key(self.config)
+
+
+def architecture_key(config: Mapping[str, Any]) -> str:
+    """What a config says of the shape and arithmetic of its module, as one string."""
+    return json.dumps({k: v for k, v in config.items() if k not in _INCIDENTAL}, sort_keys=True)
 
 
 def read_weights(path: Path, *, allow_pickle: bool = False) -> Weights:
     """Config, tensors and hash of the checkpoint in folder `path`; touches no module, so it may run ahead in a thread.
 
     allow_pickle: read `.bin` files where there is no safetensors file; only tensors are taken from them, and no code
-    in them runs. Raises MissingCheckpoint, UnsafeWeights or CorruptCheckpoint.
+    in them runs. Raises MissingCheckpoint, UnsafeWeights or CorruptCheckpoint; LostWeights for a file that is named and
+    not there.
     """
     files = weight_files(path, allow_pickle=allow_pickle)
     config = read_json(path / "config.json")
@@ -61,9 +67,7 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
         with safe_open(file, framework="pt") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
-        raise CorruptCheckpoint(
-            f"{file} is named in the index of its checkpoint and missing; fetch it again."
-        ) from None
+        raise LostWeights(f"{file} is named in the index of its checkpoint and missing; fetch it again.") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise CorruptCheckpoint(f"{file} is truncated or damaged ({error}); fetch or save it again.") from error
 
@@ -73,21 +77,25 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CorruptCheckpoint(
-            f"{file} is named in the index of its checkpoint and missing; fetch it again."
-        ) from None
+        raise LostWeights(f"{file} is named in the index of its checkpoint and missing; fetch it again.") from None
     except pickle.UnpicklingError as error:
         raise UnsafeWeights(
             f"{file} holds more than tensors ({_first_line(error)}), or is damaged, and is not read: "
             "save the model as safetensors."
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what a damaged pickle makes an unpickler raise is anything
         raise CorruptCheckpoint(
             f"{file} is truncated or damaged ({_first_line(error)}); fetch or save it again."
         ) from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(_is_dense(value) for value in content.values()):
         raise CorruptCheckpoint(f"{file} holds no named tensors; save the model again as safetensors.")
     return content
+
+
+def _is_dense(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
 
 
 def _first_line(error: Exception) -> str:

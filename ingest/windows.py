@@ -57,17 +57,35 @@ def passes(
     *,
     bos: bool = True,
 ) -> list[Window]:
-    """The forward passes of a policy (docs/methods.md §1), which together contribute every target once.
+    """The forward passes of a policy (docs/methods.md §1), which together contribute every `measured` target once.
 
     document_lengths: targets of each document, in order; only policy `documents` looks at them. window: inputs of the
-    longest pass, BOS included. stride: as for `windows`. bos: whether truncated windows begin with BOS.
+    longest pass, BOS included. stride: as for `windows`. bos: whether sequences, or truncated windows, begin with BOS.
     Raises InvalidWindow for sizes that leave targets out.
     """
-    if policy == "concatenated":
+    if policy == "truncated":
+        return _truncated_windows(n_targets, window, bos=bos)
+    if policy == "concatenated" and bos:
         return windows(n_targets, window, stride)
-    if policy == "documents":
-        return _document_windows(n_targets, document_lengths, window, stride)
-    return _truncated_windows(n_targets, window, bos=bos)
+    lengths = document_lengths if policy == "documents" else [n_targets]
+    parts = _document_windows(n_targets, lengths, window, stride, bos=bos)
+    if not parts:
+        raise InvalidWindow("Without BOS no token has one before it; give documents of at least two tokens.")
+    return parts
+
+
+def measured(
+    policy: WindowPolicy, n_targets: int, document_lengths: Sequence[int], *, bos: bool = True
+) -> NDArray[np.bool_]:
+    """[n_targets] the targets that some window predicts: all but the first of a sequence that begins without BOS.
+
+    Truncated windows show BOS before the first target in any case.
+    """
+    known = np.ones(n_targets, bool)
+    if not bos and policy != "truncated":
+        lengths = np.asarray(document_lengths if policy == "documents" else [n_targets], np.int64)
+        known[(np.cumsum(lengths) - lengths)[lengths > 0]] = False
+    return known
 
 
 def windows(n_targets: int, window: int, stride: int | None = None) -> list[Window]:
@@ -96,22 +114,30 @@ def _windows(n_targets: int, window: int, stride: int) -> Iterator[Window]:
         start, done = start + stride, end
 
 
-def _document_windows(n_targets: int, document_lengths: Sequence[int], window: int, stride: int | None) -> list[Window]:
+def _document_windows(
+    n_targets: int, document_lengths: Sequence[int], window: int, stride: int | None, *, bos: bool
+) -> list[Window]:
     stride = checked_stride(window, stride)
     _require_targets(n_targets)
     starts = [0, *accumulate(document_lengths)]
     if starts[-1] != n_targets:
         raise InvalidWindow(f"The documents hold {starts[-1]} tokens and the sequence {n_targets}; they must agree.")
+    if not bos:
+        # As if the first token of each document were the BOS of a sequence one shorter.
+        return [
+            _moved(part, start + 1, first=False)
+            for start, length in zip(starts[:-1], document_lengths, strict=True)
+            for part in _windows(length - 1, window, stride)
+        ]
     return [
-        _moved(part, start)
+        _moved(part, start, first=part.input_start == 0)
         for start, length in zip(starts[:-1], document_lengths, strict=True)
         for part in _windows(length, window, stride)
     ]
 
 
-def _moved(part: Window, start: int) -> Window:
-    """A window over a document as one over the sequence, where what stands before the document is no BOS."""
-    first = part.input_start == 0
+def _moved(part: Window, start: int, *, first: bool) -> Window:
+    """A window over a document as one over the sequence; first: it begins with BOS, which does not stand there."""
     return Window(
         start + part.input_start + first,
         start + part.input_end,
@@ -145,13 +171,19 @@ def checked_stride(window: int, stride: int | None = None) -> int:
 
 
 def context_lengths(
-    policy: WindowPolicy, n_targets: int, document_lengths: Sequence[int], window: int, stride: int | None = None
+    policy: WindowPolicy,
+    n_targets: int,
+    document_lengths: Sequence[int],
+    window: int,
+    stride: int | None = None,
+    *,
+    bos: bool = True,
 ) -> NDArray[np.int32]:
     """How many ids, BOS included where it is in the window, each target is predicted from: [n_targets] int32.
 
     With windows of 2048 inputs 1024 apart, the t-th target (from 1) of the sequence, or of its document under policy
     `documents`, has t up to 2048, then (t - 1) mod 1024 + 1025. A truncated one has t, at most the window, with BOS in
-    each window or only in the first (docs/methods.md §1).
+    each window or only in the first (docs/methods.md §1). Without BOS the others have one less, the first target none.
     """
     if policy == "documents":
         parts = [np.arange(length) for length in document_lengths]
@@ -160,6 +192,6 @@ def context_lengths(
         target = np.arange(n_targets)
     if policy == "truncated":
         return np.minimum(target + 1, window).astype(np.int32)
-    stride = checked_stride(window, stride)
+    stride, target = checked_stride(window, stride), target - (not bos)
     later = (target - window) % stride + window - stride + 1
     return np.where(target < window, target + 1, later).astype(np.int32)

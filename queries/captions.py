@@ -16,6 +16,13 @@ KINDS = {
     "step_reverse": ("successive steps", "q a step and p the next step of the same run"),
     "final": ("each step with the last", "p a step and q the last step of the same run"),
     "final_reverse": ("each step with the last", "q a step and p the last step of the same run"),
+    "size": ("models at the same step", "p and q the two models named, at the same step and seed"),
+    "matched": (
+        "models at equal surprisal",
+        "p a model at a step and q the other at its step of nearest mean surprisal",
+    ),
+    "cross": ("models at all steps", "p and q the two models named, of the same seed"),
+    "custom": ("listed checkpoints", "p and q as studies list them"),
 }
 
 
@@ -35,6 +42,15 @@ def of_convergence(subject: Subject, definition: str | None, *, banded: bool = T
         f"Expected convergence of {KINDS[subject.kind][0]}",
         f"{_quantity(subject)}, in nats, {text}. {_marks(definition, banded)}{faint}{_missing(subject)}",
     )
+
+
+def of_steps_of_q(
+    subject: Subject, definition: str | None, n_shown: int, n_values: int, *, banded: bool = True
+) -> Caption:
+    """Caption of expected convergence against the step of p, a line for each of n_shown of n_values steps of q."""
+    plain = of_convergence(subject, definition, banded=banded)
+    cut = f" Shown are {n_shown} of {n_values} steps of q." if n_shown < n_values else ""
+    return Caption(plain.title, plain.subtitle.replace(" Faint: the other models.", "") + cut)
 
 
 def of_values(

@@ -17,8 +17,10 @@ Connection = psycopg.Connection[Any]
 
 #: Level of the bands: an interval of Student's t with the degrees of freedom of the seeds.
 CONFIDENCE = 0.95
-#: Most values of a layer in one figure; more colours cannot be told apart.
+#: Most values of a layer, or steps of q, in one figure; more colours cannot be told apart.
 MOST_VALUES = 8
+#: Kinds drawn at the step of q, where q is the earlier one.
+_REVERSED = ("step_reverse", "final_reverse")
 
 
 class NothingToDraw(WarehouseError):
@@ -35,13 +37,14 @@ class UnknownChoice(WarehouseError):
 
 @dataclass(frozen=True)
 class Choice:
-    """What to draw, as asked for; None and no models mean whatever there is."""
+    """What to draw, as asked for; None and no models mean whatever there is. models: those that give p."""
 
     kind: str = "seed"
     corpus: str | None = None
     protocol: str | None = None
     family: str | None = None
     models: tuple[str, ...] = ()
+    step_q: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Subject:
     models: tuple[str, ...]
     #: Comparisons of which some pairs are not measured yet.
     n_incomplete: int
+    #: Step of q, None for any.
+    step_q: int | None = None
 
 
 def choose(connection: Connection, choice: Choice) -> Subject:
@@ -98,22 +103,32 @@ def choose(connection: Connection, choice: Choice) -> Subject:
         n_tokens=int(found["n_tokens"].iloc[0]),
         models=_by_size(connection, settled["family"], found.loc[found["n_complete"] > 0, "model"].tolist()),
         n_incomplete=int(found["n_incomplete"].sum()),
+        step_q=choice.step_q,
     )
 
 
 def convergence(connection: Connection, subject: Subject) -> pd.DataFrame:
-    """Expected convergence: model, step, convergence (nats), half_width of its interval (nats, NaN where unknown)."""
-    return _frame(
-        connection,
-        """
-        select model, step, convergence,
-            se_total * analysis.student_t_quantile(%(confidence)s, df_seed) as half_width
-        from analysis.expected_convergence
-        where kind = %(kind)s and corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s
-            and model = any(%(models)s) and complete
-        order by array_position(%(models)s, model), step
-        """,
-        _parameters(subject),
+    """Expected convergence: model, step, convergence (nats), half_width of its interval (nats, NaN where unknown).
+
+    model: a panel's, which for kinds between models is a pair of them; giving: the model that gives p. other: the step
+    of the other side, of which a model and step have several where kinds `cross` and `custom` do.
+    """
+    return _compared(connection, subject, "expected_convergence")
+
+
+def convergence_by_step_q(curves: pd.DataFrame) -> pd.DataFrame | None:
+    """Curves of several steps of the other side, with that step as value; None where each point has one.
+
+    Of more than MOST_VALUES the first, the last and some between; value_order, n_values as in convergence_by_value.
+    """
+    if not curves.duplicated(["model", "step"]).any():
+        return None
+    others = sorted(curves["other"].unique())
+    last = len(others) - 1
+    kept = {others[round(place * last / (MOST_VALUES - 1))] for place in range(MOST_VALUES)}
+    shown = curves[curves["other"].isin(kept)].sort_values("other", kind="stable")
+    return shown.assign(
+        value=[f"q at step {step:,}" for step in shown["other"]], value_order=shown["other"], n_values=len(others)
     )
 
 
@@ -129,20 +144,13 @@ def convergence_by_value(connection: Connection, subject: Subject, layer: str) -
         _parameters(subject),
     )
     _require_known("layer", layer, layers["layer"])
-    rows = _frame(
-        connection,
-        """
-        select model, value, step, convergence, n_tokens, coalesce(lower, value_number) as value_order,
-            se_total * analysis.student_t_quantile(%(confidence)s, df_seed) as half_width
-        from analysis.conditional_convergence
-        where kind = %(kind)s and corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s
-            and model = any(%(models)s) and complete and layer = %(layer)s
-        order by array_position(%(models)s, model), step
-        """,
-        _parameters(subject) | {"layer": layer},
-    )
+    rows = _compared(connection, subject, "conditional_convergence", layer)
     if rows.empty:
         raise NothingToDraw(f"Layer {layer} has no convergence on {subject.corpus}; `warehouse refresh` computes it.")
+    if rows.duplicated(["model", "step", "value"]).any():
+        raise AmbiguousChoice(
+            f"Comparisons of kind {subject.kind} hold a step against several steps of q: choose one with --step-q."
+        )
     return _most_frequent(rows)
 
 
@@ -190,6 +198,44 @@ def phases(connection: Connection, subject: Subject, definition: str) -> pd.Data
         """,
         _parameters(subject) | {"definition": definition},
     )
+
+
+def phases_of(phases: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """The phases of the model that gives p, for each panel."""
+    panels = curves[["model", "giving"]].drop_duplicates()
+    return phases.rename(columns={"model": "giving"}).merge(panels, on="giving")
+
+
+def _compared(connection: Connection, subject: Subject, view: str, layer: str | None = None) -> pd.DataFrame:
+    """Complete comparisons of a view, in the order of models; with a layer, by its values."""
+    step, other = ("step_q", "step") if subject.kind in _REVERSED else ("step", "step_q")
+    by_value = "" if layer is None else "value, n_tokens, coalesce(lower, value_number) as value_order,"
+    rows = _frame(
+        connection,
+        f"""
+        select model as giving, case when model = model_q then model else model || ' and ' || model_q end as model,
+            {step} as step, {other} as other, convergence, {by_value}
+            se_total * analysis.student_t_quantile(%(confidence)s, df_seed) as half_width
+        from analysis.{view} as compared
+        where kind = %(kind)s and corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s
+            and model = any(%(models)s) and complete
+            and (%(step_q)s::bigint is null or step_q = %(step_q)s) {"" if layer is None else "and layer = %(layer)s"}
+        order by array_position(%(models)s, compared.model), array_position(%(models)s, model_q), model_q, {step}
+        """,
+        _parameters(subject) | {"layer": layer, "step_q": subject.step_q},
+    )
+    if rows.empty and subject.step_q is not None:
+        raise UnknownChoice(f"No complete comparison of kind {subject.kind} has a q at step {subject.step_q}.")
+    return _of_latest_study(rows, subject.kind)
+
+
+def _of_latest_study(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Where studies of several lists of steps meet: the nearest next step, and the latest last one."""
+    if kind.startswith("step"):
+        return rows[rows["other"] == rows.groupby(["model", "step"])["other"].transform("min")]
+    if kind.startswith("final"):
+        return rows[rows["other"] == rows.groupby("model")["other"].transform("max")]
+    return rows
 
 
 def _frame(connection: Connection, query: str, parameters: Mapping[str, object]) -> pd.DataFrame:

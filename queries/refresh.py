@@ -22,6 +22,8 @@ Connection = psycopg.Connection[Any]
 
 #: Rounding differs between numpy and PostgreSQL; a relative difference beyond this is a fault.
 TOLERANCE = 1e-9
+#: Of sums that are kept in single precision, where rounding may go either way.
+SINGLE_TOLERANCE = 2.5e-7
 #: Units computed together: bounds the temporary tables.
 _BATCH = 50
 
@@ -52,14 +54,18 @@ class Change:
 class _Derived:
     """A derived table: its unit's key column, the columns that complete the key, and the columns that are computed.
 
-    except_: a query of the units whose rows cannot be computed from facts.
+    arrays: those of the computed columns that are arrays. units: a query of the units that should have rows.
+    except_: one of the units whose rows cannot be computed from facts.
     """
 
     table: str
     unit: str
     key: tuple[str, ...]
     values: tuple[str, ...]
+    arrays: tuple[str, ...] = ()
+    units: LiteralString = "select comparison_id from warehouse.comparison"
     except_: LiteralString = "select null::integer where false"
+    tolerance: float = TOLERANCE
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -68,15 +74,19 @@ class _Derived:
 
 _CLUSTER_SUMS = ("clusters", "cluster_xx", "cluster_xn", "cluster_nn")
 _CROSS_SUMS = ("cross_xx", "cross_xn", "cross_nx", "cross_nn")
+_DOCUMENT_SCORES = ("n_tokens", "n_correct", "surprisal", "eos_surprisal", "entropy")
+_EVALUATIONS: LiteralString = "select evaluation_id from warehouse.evaluation"
 
-# In this order: the sums are of the means, and need to know how many pairs and seeds there are.
+# In this order: the sums are of the means, and need to know how many pairs and seeds there are; results by paradigm are
+# of the sums over documents.
 _TABLES = (
-    _Derived("convergence_chunk", "comparison_id", ("chunk_id",), ("kl",)),
+    _Derived("convergence_chunk", "comparison_id", ("chunk_id",), ("kl",), ("kl",)),
     _Derived(
         "comparison",
         "comparison_id",
         (),
         ("n_pairs", "seeds", "seed_pairs", "sd_pairs", "surprisal_difference"),
+        ("seeds", "seed_pairs"),
     ),
     _Derived(
         "convergence_summary",
@@ -86,6 +96,7 @@ _TABLES = (
             *("n", "sum_kl", "sum_kl2", "min_kl", "max_kl", *_CLUSTER_SUMS, *_CROSS_SUMS),
             *("pair_square_sum", "seed_sums"),
         ),
+        ("seed_sums",),
         except_="select comparison_id from warehouse.comparison where kind = 'cross'",
     ),
     _Derived(
@@ -96,9 +107,43 @@ _TABLES = (
             *("n", "n_correct", "sum_surprisal", "sum_surprisal2", "min_surprisal", "max_surprisal", "sum_entropy"),
             *_CLUSTER_SUMS,
         ),
+        units=_EVALUATIONS,
+    ),
+    _Derived(
+        "document_score_chunk",
+        "evaluation_id",
+        ("document_chunk",),
+        _DOCUMENT_SCORES,
+        _DOCUMENT_SCORES,
+        units=_EVALUATIONS,
+        tolerance=SINGLE_TOLERANCE,
+    ),
+    _Derived(
+        "document_divergence_chunk",
+        "pair_id",
+        ("document_chunk",),
+        ("n_tokens", "kl"),
+        ("n_tokens", "kl"),
+        units="select pair_id from warehouse.comparison_pair",
+        tolerance=SINGLE_TOLERANCE,
+    ),
+    _Derived(
+        "paradigm_score",
+        "evaluation_id",
+        ("paradigm_id",),
+        ("n_items", "n_correct", "n_correct_with_eos", "sum_margin", "sum_margin2"),
+        units=_EVALUATIONS,
+    ),
+    _Derived(
+        "paradigm_divergence",
+        "evaluation_p",
+        ("evaluation_q", "paradigm_id"),
+        ("n_items", "sum_kl", "sum_kl_with_eos"),
+        units=_EVALUATIONS,
     ),
 )
-_ARRAYS = {"kl", "seeds", "seed_pairs", "seed_sums"}
+#: Functions that the scripts call, made for the session.
+_FUNCTIONS = ("relative_difference", "kl_term")
 
 
 def refresh(connection: Connection, progress: Callable[[str, int, int], None] | None = None) -> list[Change]:
@@ -111,7 +156,8 @@ def refresh(connection: Connection, progress: Callable[[str, int, int], None] | 
         for (corpus_id,) in _rows(connection, "select corpus_id from warehouse.corpus order by corpus_id"):
             hold_corpus(connection, corpus_id)
         connection.execute("set local work_mem = '128MB'")
-        connection.execute(_script("relative_difference"))
+        for function in _FUNCTIONS:
+            connection.execute(_script(function))
         connection.execute("create temporary table refresh_unit (id integer primary key)")
         changes = [_refresh_table(connection, derived, progress) for derived in _TABLES]
         connection.execute("drop table refresh_unit")
@@ -157,11 +203,10 @@ def _rows(connection: Connection, query: str | sql.Composed) -> list[tuple[Any, 
 
 def _units(connection: Connection, derived: _Derived) -> list[int]:
     """Units that should have rows, and those that have some."""
-    owner = "comparison" if derived.unit == "comparison_id" else "evaluation"
-    query = sql.SQL("(select {unit} from {owner} union select {unit} from {table}) except {others} order by 1").format(
+    query = sql.SQL("({wanted} union select {unit} from {table}) except {others} order by 1").format(
+        wanted=sql.SQL(derived.units),
         others=sql.SQL(derived.except_),
         unit=sql.Identifier(derived.unit),
-        owner=sql.Identifier("warehouse", owner),
         table=sql.Identifier("warehouse", derived.table),
     )
     return [unit for (unit,) in _rows(connection, query)]
@@ -187,18 +232,17 @@ def _parts(derived: _Derived) -> dict[str, sql.Composable]:
         "difference": sql.SQL("pg_temp.relative_difference({}, {})").format(
             _numbers("stored", derived), _numbers("refreshed", derived)
         ),
-        "tolerance": sql.Literal(TOLERANCE),
+        "tolerance": sql.Literal(derived.tolerance),
     }
 
 
 def _numbers(row: str, derived: _Derived) -> sql.Composed:
     """All computed columns of a row as one array."""
-    scalars = [sql.Identifier(row, name) for name in derived.values if name not in _ARRAYS]
+    scalars = [sql.Identifier(row, name) for name in derived.values if name not in derived.arrays]
     arrays = [
-        # A planned comparison may have NULL or no seeds.
+        # A planned comparison may have NULL or no seeds; an evaluation may know no ranks.
         sql.SQL("coalesce({}::double precision[], '{{}}')").format(sql.Identifier(row, name))
-        for name in derived.values
-        if name in _ARRAYS
+        for name in derived.arrays
     ]
     head = sql.SQL("array[{}]::double precision[]").format(sql.SQL(", ").join(scalars))
     return sql.SQL(" || ").join([head, *arrays])

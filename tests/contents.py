@@ -15,6 +15,7 @@ _INCIDENTAL = {"seconds", "measured_at", "created_at", "source"}
 _VIEWS = (
     *("tokens", "documents", "checkpoints", "evaluations", "comparisons", "token_annotation"),
     *("convergence_by_value", "surprisal_by_value", "relative_divergence", "reference_divergence"),
+    *("sequence_score", "sequence_divergence"),
 )
 _FACTS = {
     "score_chunk": """

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, delete, insert, select
 
 from warehouse import comparisons, evaluations, schema
 from warehouse.dimensions import ConflictingInputs
-from warehouse.facts import copy_chunks, driver
-from warehouse.layer import TOTAL, Layer
+from warehouse.facts import copy_chunks, copy_rows, driver, read_tokens
+from warehouse.layer import TOTAL, Category, Layer
 from warehouse.locks import hold_corpus
 from warehouse.summaries import SUMMARISED_VALUES, Values
 from warehouse.values import CorpusValues
@@ -37,6 +37,34 @@ def layer_source(connection: Connection, corpus_id: int, name: str, model_id: in
     return connection.execute(query).scalar_one_or_none()
 
 
+def read_layer(connection: Connection, corpus_id: int, name: str, *, model_id: int | None = None) -> Layer | None:
+    """A layer as it was loaded; None if there is no such layer."""
+    layer, category = schema.annotation_layer.c, schema.annotation_category.c
+    owner = layer.model_id.is_(None) if model_id is None else layer.model_id == model_id
+    query = select(schema.annotation_layer).where(layer.corpus_id == corpus_id, layer.name == name, owner)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        return None
+    columns = (category.value, category.value_number, category.lower, category.upper)
+    categories = connection.execute(
+        select(*columns).where(category.layer_id == row["layer_id"]).order_by(category.category_id)
+    )
+    chunks = "from warehouse.annotation_chunk where layer_id = %(layer)s order by chunk_id"
+    (codes,) = read_tokens(connection, f"select category_ids {chunks}", {"layer": row["layer_id"]}, 1)
+    numbers = None
+    if row["kind"] == "numeric":
+        (numbers,) = read_tokens(connection, f"select numbers {chunks}", {"layer": row["layer_id"]}, 1)
+    return Layer(
+        name=name,
+        kind=row["kind"],
+        categories=tuple(Category(*each) for each in categories),
+        codes=codes,
+        numbers=numbers,
+        source=row["source"],
+        description=row["description"],
+    )
+
+
 def load_layer(
     connection: Connection, corpus_id: int, layer: Layer, *, model_id: int | None = None, replace: bool = False
 ) -> int:
@@ -51,7 +79,8 @@ def load_layer(
     if layer.name in layer_names(connection, corpus_id, model_id):
         if not replace:
             raise BadAnnotation(
-                f"Corpus {corpus['name']} has a layer {layer.name} already: replace it, or choose another name."
+                f"Corpus {corpus['name']} has a layer {layer.name} already: replace it with --replace, or choose "
+                "another name."
             )
         drop_layer(connection, corpus_id, layer.name, model_id=model_id)
     layer_id = _write_layer(connection, corpus_id, corpus["first_token_id"], layer, model_id)
@@ -109,21 +138,19 @@ def _write_layer(
     made = insert(schema.annotation_layer).values(**row).returning(schema.annotation_layer.c.layer_id)
     layer_id = int(connection.execute(made).scalar_one())
     counts = np.bincount(layer.codes[layer.codes >= 0], minlength=len(layer.categories))
-    connection.execute(
-        insert(schema.annotation_category),
-        [
-            {
-                "layer_id": layer_id,
-                "category_id": number,
-                "value": category.value,
-                "value_number": category.number,
-                "lower": category.lower,
-                "upper": category.upper,
-                "n_tokens": int(counts[number]),
-            }
-            for number, category in enumerate(layer.categories)
-        ],
-    )
+    categories = [
+        {
+            "layer_id": layer_id,
+            "category_id": number,
+            "value": category.value,
+            "value_number": category.number,
+            "lower": category.lower,
+            "upper": category.upper,
+            "n_tokens": int(counts[number]),
+        }
+        for number, category in enumerate(layer.categories)
+    ]
+    copy_rows(connection, schema.annotation_category, categories)
     columns = {"category_ids": layer.codes, "numbers": layer.numbers}
     copy_chunks(connection, schema.annotation_chunk, {"layer_id": layer_id}, first_token_id, columns)
     return layer_id

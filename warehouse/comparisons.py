@@ -7,12 +7,14 @@ A comparison is derived from every visible pair: whoever adds a pair locks its r
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import Connection, delete, insert, select, update
 
 from warehouse import schema
+from warehouse.blocks import Columns, map_units, read_units
 from warehouse.facts import copy_chunks, copy_rows, driver, read_tokens
 from warehouse.ledger import ComparisonKey
 from warehouse.locks import share_corpus
@@ -23,7 +25,7 @@ from warehouse.pairs import (
     stored_members,
     visible_members,
 )
-from warehouse.summaries import Values, convergence_rows
+from warehouse.summaries import Row, Values, convergence_rows, portions
 from warehouse.values import CorpusValues
 
 
@@ -99,11 +101,49 @@ def summarise_layer(connection: Connection, layer: Values, model_id: int | None,
     query = select(column.comparison_id, column.seeds).where(column.corpus_id == values.corpus_id, column.n_pairs > 0)
     if model_id is not None:
         query = query.where(column.model_id == model_id)
-    for comparison_id, seeds in connection.execute(query.order_by(column.comparison_id)).all():
-        members = stored_members(connection, comparison_id)
-        if all(member.token_facts for member in members):
-            kl = read_pairs(connection, members, {})
-            _write_summaries(connection, comparison_id, _mean(list(kl.values())), kl, seeds, [layer], values)
+    seeds = {row.comparison_id: row.seeds for row in connection.execute(query.order_by(column.comparison_id))}
+    members = stored_members(connection, seeds)
+    kept = [comparison for comparison, its in members.items() if all(member.token_facts for member in its)]
+    for portion in portions(kept, layer.size, lambda comparison: len(members[comparison])):
+        chosen = {comparison: members[comparison] for comparison in portion}
+        rows = _layer_rows(connection, chosen, seeds, layer, values)
+        copy_rows(connection, schema.convergence_summary, rows)
+
+
+def _layer_rows(
+    connection: Connection,
+    members: Mapping[int, Sequence[Member]],
+    seeds: Mapping[int, Sequence[int]],
+    layer: Values,
+    values: CorpusValues,
+) -> list[Row]:
+    """Summaries of one layer for comparisons that are derived, from their stored pairs and means."""
+    clusters = values.clusters(connection)
+    pairs = sorted({member.pair_id for its in members.values() for member in its})
+    # Each pair is read once, whatever the number of comparisons that it belongs to.
+    sums = map_units(connection, schema.divergence_chunk, pairs, ["kl"], lambda columns: layer.sums(_given(columns)))
+
+    def rows_of(comparison: int, mean: Kl) -> list[Row]:
+        own = {(member.seed_p, member.seed_q): sums[member.pair_id] for member in members[comparison]}
+        rows = convergence_rows(mean, own, seeds[comparison], layer, clusters)
+        return [{"comparison_id": comparison, **row} for row in rows]
+
+    rows: list[Row] = []
+    bare = set(members)
+    with closing(read_units(connection, schema.convergence_chunk, list(members), ["kl"])) as means:
+        for comparison, columns in means:
+            rows += rows_of(comparison, _given(columns))
+            bare.remove(comparison)
+    for comparison in bare:  # of kind cross: its mean is not kept, but its pairs may be
+        rows += rows_of(comparison, _mean(list(read_pairs(connection, members[comparison], {}).values())))
+    return rows
+
+
+def _given(columns: Columns) -> Kl:
+    """The one column of a unit that is never NULL."""
+    (kl,) = columns
+    assert kl is not None
+    return kl
 
 
 def forget_layer(connection: Connection, layer_id: int) -> None:
@@ -207,6 +247,8 @@ def _write_summaries(
     rows = [
         {"comparison_id": comparison_id, **row}
         for layer in layers
-        for row in convergence_rows(mean, kl, seeds, layer, clusters)
+        for row in convergence_rows(
+            mean, {pair: layer.sums(tokens) for pair, tokens in kl.items()}, seeds, layer, clusters
+        )
     ]
     copy_rows(connection, schema.convergence_summary, rows)

@@ -98,6 +98,11 @@ document = Table(
         server_default=text("0"),
         comment="position of the first token that sums over the document count; those before it are context",
     ),
+    Column(
+        "n_words",
+        Integer,
+        comment="runs of characters other than white space; NULL where the text was not at hand",
+    ),
     text_column("name", "name of the document"),
     comment="A document of a corpus.",
 )
@@ -129,10 +134,17 @@ reference_distribution = Table(
     ),
     number("total", "sum of the counts", nullable=False),
     number("smoothing_weight", "counts that the next lower order stands for; NULL where nothing is interpolated"),
-    number("entropy", "entropy of the smoothed distribution, in nats", nullable=False),
+    number(
+        "entropy",
+        "entropy of the smoothed distribution, in nats; of n-grams the mean over the contexts of the text",
+        nullable=False,
+    ),
     text_column("smoothing", "add-one, none, or interpolated with the next lower order"),
     text_column("source", "where the counts came from"),
-    text_column("sha256", "SHA-256 of the counts as little-endian float64"),
+    text_column(
+        "sha256",
+        "SHA-256 of the counts as little-endian float64; of n-grams that of the text's ids and document starts",
+    ),
     array("counts", Double(), "count of each vocabulary id"),
     moment("created_at", "when the reference was loaded"),
     UniqueConstraint("tokenizer_id", "name"),

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Table, func, select, update
+from sqlalchemy import Connection, Table, func, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from warehouse import schema
 from warehouse.errors import WarehouseError
-from warehouse.facts import CHUNK_TOKENS, copy_chunks, driver
+from warehouse.facts import CHUNK_TOKENS, copy_chunks, copy_rows, driver
+from warehouse.items import Paradigm, same_items, save_items
 from warehouse.locks import hold_catalogue
 from warehouse.summaries import DOCUMENT_CLUSTERS
 
@@ -84,12 +85,16 @@ def save_corpus(
     n_bytes: int,
     documents: Iterable[Mapping[str, Any]],
     tokens: Mapping[str, NDArray[np.int32]],
+    paradigms: Sequence[Paradigm] = (),
+    derived_from: int | None = None,
+    derivation: Mapping[str, Any] | None = None,
 ) -> int:
-    """The corpus of this name, written whole if it is new.
+    """The corpus of this name, written whole if it is new, with its items.
 
-    documents: name, first_token (from 0), n_tokens, char_start, char_end, byte_start, byte_end of each, in order.
-    tokens: the array columns of ``token_chunk``, [T] each.
-    Raises ConflictingInputs if the name stands for other tokens.
+    documents: name, first_token (from 0), n_tokens, char_start, char_end, byte_start, byte_end of each, in order, and
+    perhaps scored_from and n_words. tokens: the array columns of ``token_chunk``, [T] each. derived_from: the corpus
+    that it was made from, and derivation: how.
+    Raises ConflictingInputs if the name stands for other tokens, documents or items.
     """
     hold_catalogue(driver(connection))
     documents = list(documents)
@@ -101,11 +106,7 @@ def save_corpus(
                 f"from {known['source']}, not {token_sha256[:12]} from {source}): give this text another corpus name, "
                 "or ingest the text it was made from."
             )
-        if _document_lengths(connection, known["corpus_id"]) != [document["n_tokens"] for document in documents]:
-            raise ConflictingInputs(
-                f"Corpus {name} is in the warehouse with the same tokens, but cut into other documents: "
-                "split the text as before, or give it another corpus name."
-            )
+        _refuse_other_documents(connection, known["corpus_id"], name, documents, paradigms)
         return int(known["corpus_id"])
     n_tokens = len(tokens["vocab_ids"])
     first_token_id = _next_token_id(connection)
@@ -123,12 +124,15 @@ def save_corpus(
         "token_sha256": token_sha256,
         "eos_policy": eos_policy,
         "cluster": "document" if len(documents) >= DOCUMENT_CLUSTERS else "chunk",
+        "derived_from": derived_from,
+        "derivation": null() if derivation is None else dict(derivation),
     }
     corpus_id = int(
         connection.execute(insert(schema.corpus).values(**row).returning(schema.corpus.c.corpus_id)).scalar_one()
     )
-    connection.execute(
-        insert(schema.document),
+    copy_rows(
+        connection,
+        schema.document,
         [
             {
                 "corpus_id": corpus_id,
@@ -140,13 +144,31 @@ def save_corpus(
         ],
     )
     copy_chunks(connection, schema.token_chunk, {"corpus_id": corpus_id}, first_token_id, tokens)
+    save_items(connection, corpus_id, paradigms)
     return corpus_id
 
 
-def _document_lengths(connection: Connection, corpus_id: int) -> list[int]:
+def _refuse_other_documents(
+    connection: Connection,
+    corpus_id: int,
+    name: str,
+    documents: Sequence[Mapping[str, Any]],
+    paradigms: Sequence[Paradigm],
+) -> None:
+    """Raise ConflictingInputs unless a corpus that is there has just these documents and items."""
     document = schema.document.c
-    query = select(document.n_tokens).where(document.corpus_id == corpus_id).order_by(document.document)
-    return list(connection.execute(query).scalars())
+    query = select(document.n_tokens, document.scored_from).where(document.corpus_id == corpus_id)
+    known = [tuple(row) for row in connection.execute(query.order_by(document.document))]
+    if known != [(each["n_tokens"], each.get("scored_from", 0)) for each in documents]:
+        raise ConflictingInputs(
+            f"Corpus {name} is in the warehouse with the same tokens, but cut into other documents: "
+            "split the text as before, or give it another corpus name."
+        )
+    if not same_items(connection, corpus_id, paradigms):
+        raise ConflictingInputs(
+            f"Corpus {name} is in the warehouse with the same documents, but with other items: "
+            "read it with the same key items as before, or give it another corpus name."
+        )
 
 
 def _next_token_id(connection: Connection) -> int:
@@ -164,8 +186,13 @@ def save_reference(
     smoothing: str,
     source: str,
     sha256: str,
+    ngram_order: int = 1,
+    smoothing_weight: float | None = None,
 ) -> int:
-    """The reference distribution of this name. Raises ConflictingInputs if the name stands for other counts."""
+    """The reference distribution of this name. Raises ConflictingInputs if the name stands for another one.
+
+    counts: [V], of the ids alone. sha256: of all that was counted.
+    """
     key = find_or_make(
         connection,
         schema.reference_distribution,
@@ -176,17 +203,24 @@ def save_reference(
         source=source,
         sha256=sha256,
         counts=counts.tolist(),
+        ngram_order=ngram_order,
+        smoothing_weight=smoothing_weight,
     )
     columns = schema.reference_distribution.c
-    known = connection.execute(
-        select(columns.sha256, columns.smoothing, columns.source).where(columns.reference_id == key)
-    ).one()
-    if (known.sha256, known.smoothing) != (sha256, smoothing):
+    kind = (columns.ngram_order, columns.smoothing, columns.smoothing_weight)
+    known = connection.execute(select(columns.sha256, columns.source, *kind).where(columns.reference_id == key)).one()
+    own = (ngram_order, smoothing, smoothing_weight)
+    if (known.sha256, *known[2:]) != (sha256, *own):
         raise ConflictingInputs(
-            f"Reference {name} is in the warehouse with other counts ({known.source}, smoothing {known.smoothing}; "
-            f"not {source}, smoothing {smoothing}): give this one another name."
+            f"Reference {name} is in the warehouse with other counts ({known.source}, {_described(*known[2:])}; "
+            f"not {source}, {_described(*own)}): give this one another name."
         )
     return key
+
+
+def _described(ngram_order: int, smoothing: str, weight: float | None) -> str:
+    order = "" if ngram_order == 1 else f"order {ngram_order}, "
+    return f"{order}smoothing {smoothing}" + ("" if weight is None else f" with weight {weight:g}")
 
 
 def save_environment(connection: Connection, description: Mapping[str, Any]) -> int:

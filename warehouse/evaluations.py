@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from warehouse import schema
+from warehouse.blocks import Columns, map_units, read_units
 from warehouse.dimensions import ConflictingInputs
-from warehouse.facts import copy_rows, copy_units, driver, read_tokens
-from warehouse.locks import share_corpus
-from warehouse.summaries import Values, score_rows
+from warehouse.documents import score_sums
+from warehouse.facts import copy_rows, copy_units, driver
+from warehouse.locks import hold_paradigms, share_corpus
+from warehouse.paradigms import write_results
+from warehouse.summaries import Row, Values, portions, score_rows
 from warehouse.values import CorpusValues
 
 
@@ -46,14 +49,16 @@ class Evaluation:
     evaluation_id: int
     input_digest: str
     environment_id: int
-    window: int
-    seconds: float
+    window: int | None
+    seconds: float | None
     anisotropy: float | None
     scores: Mapping[str, NDArray[Any] | None]
     references: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
     top: Top | None = None
 
 
+#: What is summed over values and over documents.
+_SUMMED = ("surprisal", "entropy", "rank")
 #: Columns of an evaluation's row that its measurement fills.
 _MEASURED = ("input_digest", "environment_id", "window", "seconds", "anisotropy", "mean_surprisal")
 
@@ -79,6 +84,8 @@ def load_evaluations(connection: Connection, units: Sequence[Evaluation], values
     Raises ConflictingInputs if the ledger holds a result of other inputs for the same checkpoint, corpus and protocol.
     """
     share_corpus(driver(connection), values.corpus_id)
+    if len(values.items(connection).paradigm_ids):
+        hold_paradigms(driver(connection), values.corpus_id)
     ledgers = _ledgers(connection, [unit.evaluation_id for unit in units])
     for unit in units:
         _refuse_other_inputs(unit, ledgers[unit.evaluation_id])
@@ -86,6 +93,8 @@ def load_evaluations(connection: Connection, units: Sequence[Evaluation], values
     if new:
         _write_scores(connection, new, ledgers[new[0].evaluation_id].first_token_id)
         _write_new_summaries(connection, new, ledgers, values)
+        _write_document_sums(connection, new, values)
+        write_results(connection, values.items(connection), [unit.evaluation_id for unit in new])
     if units:
         first_token_id = ledgers[units[0].evaluation_id].first_token_id
         _write_references(connection, units, first_token_id)
@@ -157,9 +166,24 @@ def _write_scores(connection: Connection, units: Sequence[Evaluation], first_tok
 def _measured_row(unit: Evaluation) -> dict[str, Any]:
     surprisal = unit.scores["surprisal"]
     assert surprisal is not None
-    mean = float(surprisal.astype(np.float64).mean())
     row = {name: getattr(unit, name) for name in _MEASURED if name != "mean_surprisal"}
-    return {"unit": unit.evaluation_id, "mean_surprisal": mean, **row}
+    return {"unit": unit.evaluation_id, "mean_surprisal": _mean(surprisal), **row}
+
+
+def _mean(x: NDArray[np.float32]) -> float | None:
+    """Mean over the tokens that were measured; None if none was."""
+    measured = x[~np.isnan(x)].astype(np.float64)
+    return float(measured.mean()) if len(measured) else None
+
+
+def _write_document_sums(connection: Connection, units: Iterable[Evaluation], values: CorpusValues) -> None:
+    documents = values.documents(connection)
+    sums = []
+    for unit in units:
+        surprisal, entropy, rank = (unit.scores[name] for name in _SUMMED)
+        assert surprisal is not None
+        sums.append(({"evaluation_id": unit.evaluation_id}, score_sums(documents, surprisal, entropy, rank)))
+    copy_units(connection, schema.document_score_chunk, sums, 0, chunk="document_chunk")
 
 
 def _write_references(connection: Connection, units: Sequence[Evaluation], first_token_id: int) -> None:
@@ -174,7 +198,7 @@ def _write_references(connection: Connection, units: Sequence[Evaluation], first
         if (unit.evaluation_id, reference_id) not in known
     ]
     if new:
-        rows = [{**key, "n_tokens": len(kl), "mean_kl": float(kl.astype(np.float64).mean())} for key, kl in new]
+        rows = [{**key, "n_tokens": len(kl), "mean_kl": _mean(kl)} for key, kl in new]
         connection.execute(insert(schema.reference_evaluation), rows)
         copy_units(connection, schema.reference_chunk, [(key, {"kl": kl}) for key, kl in new], first_token_id)
 
@@ -214,10 +238,8 @@ def _summary_rows(
     layers: Iterable[Values],
     clusters: NDArray[np.int64],
 ) -> list[dict[str, Any]]:
-    surprisal, entropy, rank = scores["surprisal"], scores["entropy"], scores["rank"]
+    surprisal, entropy, rank = (scores[name] for name in _SUMMED)
     assert surprisal is not None
-    assert entropy is not None
-    assert rank is not None
     return [
         {"evaluation_id": evaluation_id, **row}
         for layer in layers
@@ -234,18 +256,24 @@ def summarise_layer(connection: Connection, layer: Values, model_id: int | None,
     query = select(e.evaluation_id).select_from(joined).where(e.corpus_id == values.corpus_id, e.status == "complete")
     if model_id is not None:
         query = query.where(r.model_id == model_id)
-    for evaluation_id in connection.execute(query.order_by(e.evaluation_id)).scalars().all():
-        scores = read_scores(connection, evaluation_id, ("surprisal", "entropy", "rank"))
-        rows = _summary_rows(evaluation_id, scores, [layer], values.clusters(connection))
+    clusters = values.clusters(connection)
+
+    def rows_of(columns: Columns) -> list[Row]:
+        surprisal, entropy, rank = columns
+        assert surprisal is not None
+        return score_rows(surprisal, entropy, rank, layer, clusters)
+
+    evaluations = connection.execute(query.order_by(e.evaluation_id)).scalars().all()
+    for portion in portions(evaluations, layer.size, lambda _: 0):
+        found = map_units(connection, schema.score_chunk, portion, _SUMMED, rows_of)
+        rows = [{"evaluation_id": evaluation_id, **row} for evaluation_id in portion for row in found[evaluation_id]]
         copy_rows(connection, schema.score_summary, rows)
 
 
-def read_scores(connection: Connection, evaluation_id: int, columns: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def read_scores(connection: Connection, evaluation_id: int, columns: tuple[str, ...]) -> dict[str, Any]:
     """[T] arrays of an evaluation, by column of ``score_chunk``."""
-    query = (
-        f"select {', '.join(columns)} from warehouse.score_chunk where evaluation_id = %(evaluation)s order by chunk_id"
-    )
-    return dict(zip(columns, read_tokens(connection, query, {"evaluation": evaluation_id}, len(columns)), strict=True))
+    [(_, values)] = read_units(connection, schema.score_chunk, [evaluation_id], columns)
+    return dict(zip(columns, values, strict=True))
 
 
 def mean_surprisals(

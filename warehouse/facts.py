@@ -21,6 +21,8 @@ from psycopg.adapt import Loader
 from psycopg.pq import Format
 from sqlalchemy import ARRAY, REAL, BigInteger, Connection, SmallInteger, Table
 
+from warehouse.arrays import FLOAT4, INT4, decode
+
 #: Tokens a chunk holds; the chunk of a token is ``token_id // CHUNK_TOKENS``.
 CHUNK_TOKENS = 256
 
@@ -31,8 +33,7 @@ _COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack("!ii", 0, 0)
 _COPY_TRAILER = struct.pack("!h", -1)
 _NULL_FIELD = struct.pack("!i", -1)
 _ARRAY_HEADER = struct.Struct("!iiiii")  # dimensions, has nulls, element type, length, lower bound
-# Type ids of PostgreSQL, fixed for all versions.
-_FLOAT4, _INT4, _FLOAT4_ARRAY, _INT4_ARRAY = 700, 23, 1021, 1007
+_FLOAT4_ARRAY, _INT4_ARRAY = 1021, 1007  # type ids of PostgreSQL, fixed for all versions
 
 
 def driver(connection: Connection) -> psycopg.Connection[Any]:
@@ -63,10 +64,13 @@ def copy_units(
     table: Table,
     units: Iterable[tuple[Mapping[str, int], Mapping[str, NDArray[Any] | None]]],
     first_token_id: int,
+    *,
+    chunk: str = "chunk_id",
 ) -> int:
     """Write the chunk rows of many units, each (keys, columns) as in :func:`copy_chunks`, in one COPY.
 
-    All units have the same names of keys and of columns. Returns the number of rows.
+    All units have the same names of keys and of columns. chunk: column with the number of the chunk, a bigint.
+    Returns the number of rows.
     """
     n_rows = 0
     with ExitStack() as stack:
@@ -75,7 +79,7 @@ def copy_units(
             n_tokens = _common_length(columns)
             if copy is None:
                 cursor = stack.enter_context(driver(connection).cursor())
-                copy = stack.enter_context(cursor.copy(_copy_statement(table, [*keys, "chunk_id", *columns])))
+                copy = stack.enter_context(cursor.copy(_copy_statement(table, [*keys, chunk, *columns])))
                 copy.write(_COPY_HEADER)
             for part in _encoded(table, keys, first_token_id // CHUNK_TOKENS, columns, n_tokens):
                 copy.write(part)
@@ -156,7 +160,7 @@ class _Field:
         flat = np.ascontiguousarray(values, np.float32 if real else np.int32).reshape(-1)
         null = np.isnan(flat) if real else flat == -1
         length = CHUNK_TOKENS * values[:1].size
-        return cls(_FLOAT4 if real else _INT4, flat.view(np.int32), length, null if null.any() else None)
+        return cls(FLOAT4 if real else INT4, flat.view(np.int32), length, null if null.any() else None)
 
     def gaps(self, n_rows: int) -> NDArray[np.bool_]:
         """[n_rows] for each chunk, whether some element of it is NULL."""
@@ -259,35 +263,19 @@ def _integer_field(table: Table, name: str, value: int) -> bytes:
     return struct.pack("!ii", 4, value)
 
 
-class _ArrayLoader(Loader):
-    """A one-dimensional PostgreSQL array of four-byte elements as a numpy array."""
+class _Float4Array(Loader):
+    """An array of reals as a numpy array."""
 
     format = Format.BINARY
-    dtype: str
-    missing: float
 
     def load(self, data: Buffer) -> NDArray[Any]:
-        if struct.unpack_from("!i", data)[0] == 0:
-            return np.empty(0, self.dtype[1:])
-        _, some_null, _, length, _ = _ARRAY_HEADER.unpack_from(data)
-        words = np.frombuffer(data, ">i4", offset=_ARRAY_HEADER.size)
-        if not some_null:
-            return words[1::2].view(self.dtype).astype(self.dtype[1:])
-        values = np.full(length, self.missing, self.dtype[1:])
-        at = 0
-        for index in range(length):
-            if words[at] != -1:
-                values[index] = words[at + 1 : at + 2].view(self.dtype)[0]
-                at += 1
-            at += 1
-        return values
+        return decode(data, FLOAT4)
 
 
-class _Float4Array(_ArrayLoader):
-    dtype = ">f4"
-    missing = np.nan
+class _Int4Array(Loader):
+    """An array of integers as a numpy array."""
 
+    format = Format.BINARY
 
-class _Int4Array(_ArrayLoader):
-    dtype = ">i4"
-    missing = -1
+    def load(self, data: Buffer) -> NDArray[Any]:
+        return decode(data, INT4)

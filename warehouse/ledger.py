@@ -156,6 +156,29 @@ def declare_evaluations(
     return entries(connection, corpus_id, protocol_id, checkpoint_ids)
 
 
+def declare_unscored(
+    connection: Connection, corpus_id: int, protocol_id: int, checkpoint_ids: Collection[int]
+) -> dict[int, int]:
+    """Enter evaluations that stand for checkpoints measured elsewhere, without scores; returns the id of each.
+
+    One that has scores keeps them.
+    """
+    rows = [
+        {
+            "checkpoint_id": checkpoint_id,
+            "corpus_id": corpus_id,
+            "protocol_id": protocol_id,
+            "status": "unscored",
+            "input_digest": "imported without scores",
+        }
+        for checkpoint_id in sorted(checkpoint_ids)
+    ]
+    if rows:
+        connection.execute(insert(schema.evaluation).on_conflict_do_nothing(), rows)
+    found = entries(connection, corpus_id, protocol_id, checkpoint_ids)
+    return {checkpoint_id: entry.evaluation_id for checkpoint_id, entry in found.items()}
+
+
 def entries(
     connection: Connection, corpus_id: int, protocol_id: int, checkpoint_ids: Collection[int]
 ) -> dict[int, Entry]:
@@ -172,7 +195,8 @@ def entries(
         select(held.evaluation_id, held.reference_id).select_from(joined).where(*wanted)
     ):
         references.setdefault(key, set()).add(reference_id)
-    columns = (evaluation.checkpoint_id, evaluation.evaluation_id, evaluation.input_digest, evaluation.top_k)
+    digest = case((evaluation.status == "complete", evaluation.input_digest)).label("input_digest")
+    columns = (evaluation.checkpoint_id, evaluation.evaluation_id, digest, evaluation.top_k)
     return {
         row.checkpoint_id: Entry(
             row.evaluation_id, row.input_digest, frozenset(references.get(row.evaluation_id, ())), row.top_k
@@ -185,7 +209,7 @@ def measured_weights(connection: Connection, checkpoint_ids: Collection[int]) ->
     """SHA-256 of the weights of those checkpoints that have an evaluation, on whatever corpus."""
     checkpoint = schema.checkpoint.c
     query = select(checkpoint.checkpoint_id, checkpoint.weights_sha256).where(
-        checkpoint.checkpoint_id.in_(checkpoint_ids), checkpoint.weights_sha256.is_not(None), _measured()
+        checkpoint.checkpoint_id.in_(checkpoint_ids), checkpoint.weights_sha256.is_not(None), _measured("complete")
     )
     return {row.checkpoint_id: row.weights_sha256 for row in connection.execute(query)}
 
@@ -215,7 +239,7 @@ def record_failure(connection: Connection, checkpoint_id: int, status: str, reas
     unmeasured = update(schema.checkpoint).where(
         checkpoint.checkpoint_id == checkpoint_id,
         checkpoint.status.is_distinct_from("quarantined"),
-        ~_measured(),
+        ~_measured("complete", "unscored"),
     )
     connection.execute(unmeasured.values(status=status, reason=reason))
 
@@ -228,11 +252,18 @@ def unreadable_checkpoints(connection: Connection, checkpoint_ids: Collection[in
     return set(connection.execute(query).scalars())
 
 
-def _measured() -> ColumnElement[bool]:
-    """Whether a checkpoint has a complete evaluation."""
+def is_measured(connection: Connection, checkpoint_id: int) -> bool:
+    """Whether a checkpoint was measured, here or elsewhere."""
+    checkpoint = schema.checkpoint.c.checkpoint_id
+    query = select(_measured("complete", "unscored")).where(checkpoint == checkpoint_id)
+    return bool(connection.execute(query).scalar_one())
+
+
+def _measured(*statuses: str) -> ColumnElement[bool]:
+    """Whether a checkpoint has an evaluation of one of these statuses."""
     evaluation = schema.evaluation.c
     return exists().where(
-        evaluation.checkpoint_id == schema.checkpoint.c.checkpoint_id, evaluation.status == "complete"
+        evaluation.checkpoint_id == schema.checkpoint.c.checkpoint_id, evaluation.status.in_(statuses)
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 # The first key of each lock tells what is locked; the values are arbitrary, and only this project's.
-_CORPUS, _CATALOGUE, _BLOCK = 740_001, 740_002, 740_003
+_CORPUS, _CATALOGUE, _BLOCK, _PARADIGMS = 740_001, 740_002, 740_003, 740_004
 
 
 def share_corpus(connection: psycopg.Connection[Any], corpus_id: int) -> None:
@@ -23,6 +23,14 @@ def share_corpus(connection: psycopg.Connection[Any], corpus_id: int) -> None:
 def hold_corpus(connection: psycopg.Connection[Any], corpus_id: int) -> None:
     """Until the transaction ends, be the only writer of the corpus."""
     connection.execute("select pg_advisory_xact_lock(%s, %s)", (_CORPUS, corpus_id))
+
+
+def hold_paradigms(connection: psycopg.Connection[Any], corpus_id: int) -> None:
+    """Until the transaction ends, be the only one to load evaluations of a corpus with items.
+
+    Results by paradigm are of pairs of evaluations, and of two loaded at once neither would see the other.
+    """
+    connection.execute("select pg_advisory_xact_lock(%s, %s)", (_PARADIGMS, corpus_id))
 
 
 def hold_catalogue(connection: psycopg.Connection[Any]) -> None:

@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
+
 from warehouse.conninfo import describe, parse_url, to_url
 from warehouse.database import OWNER_PATH, READER, Database, connect_to, reader_parameters
 from warehouse.errors import WarehouseError
@@ -39,6 +41,29 @@ def open_database(*, check_version: bool = True) -> Database:
     else:
         require_current(state, database)
     return database
+
+
+def running_database() -> Database | None:
+    """The database, if its server runs and has this package's schema; else None. Starts and changes nothing."""
+    url = os.environ.get("DATABASE_URL")
+    try:
+        database = _named_database(url) if url else _running_embedded_database()
+        if database is None:
+            return None
+        with database.read() as connection:
+            return database if schema_state(connection) is State.CURRENT else None
+    except (WarehouseError, psycopg.Error):
+        return None
+
+
+def _running_embedded_database() -> Database | None:
+    from warehouse.embedded import EmbeddedServer
+    from warehouse.home import home
+
+    server = EmbeddedServer(home())
+    if server.status().state != "running":
+        return None
+    return Database(server.url(), server.url(READER), embedded=True, server=server)
 
 
 def _embedded_database() -> Database:

@@ -11,9 +11,12 @@ from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from warehouse import schema
-from warehouse.facts import copy_units, driver, read_groups
+from warehouse.blocks import read_units
+from warehouse.documents import divergence_sums
+from warehouse.facts import copy_units, driver
 from warehouse.ledger import ANSWERS, SIDE, SIDES, in_bulk
 from warehouse.locks import share_corpus
+from warehouse.values import CorpusValues
 
 Kl = NDArray[np.float32]
 
@@ -79,13 +82,13 @@ _MEMBERS = f"select {_MEMBER} {_eligible(SIDE)} and comparison.comparison_id = :
 
 # The pairs that a comparison was derived from.
 _STORED_MEMBERS = f"""
-select {_MEMBER}
+select member.comparison_id, {_MEMBER}
 from warehouse.comparison_member as member
 inner join warehouse.comparison_pair as pair on pair.pair_id = member.pair_id
 inner join {SIDE} as p on p.evaluation_id = pair.evaluation_p
 inner join {SIDE} as q on q.evaluation_id = pair.evaluation_q
-where member.comparison_id = :comparison
-order by p.seed, q.seed
+where member.comparison_id = any(:comparisons)
+order by member.comparison_id, p.seed, q.seed
 """
 
 _OUTDATED = f"""
@@ -124,15 +127,24 @@ order by run_set, comparison_id
 _MEASURED = ("environment_id", "n_tokens", "mean_kl", "pearson", "top1_agreement", "token_facts")
 
 
-def load_pair(connection: Connection, unit: Pair, corpus_id: int, first_token_id: int) -> int | None:
+def load_pair(
+    connection: Connection, unit: Pair, corpus_id: int, first_token_id: int, values: CorpusValues | None = None
+) -> int | None:
     """Write a pair, or the KL of every token of one that was there without; None if there was nothing to write."""
-    return load_pairs(connection, [unit], corpus_id, first_token_id)[0]
+    return load_pairs(connection, [unit], corpus_id, first_token_id, values)[0]
 
 
-def load_pairs(connection: Connection, units: Sequence[Pair], corpus_id: int, first_token_id: int) -> list[int | None]:
+def load_pairs(
+    connection: Connection,
+    units: Sequence[Pair],
+    corpus_id: int,
+    first_token_id: int,
+    values: CorpusValues | None = None,
+) -> list[int | None]:
     """Write pairs, all in one COPY; for each its id, or None where there was nothing to write.
 
-    A pair of which only the mean was kept is written again when its tokens are to be kept.
+    A pair of which only the mean was kept is written again when its tokens are to be kept. values: of the corpus;
+    whoever loads more than once hands over the same, so that its documents are read once.
     """
     share_corpus(driver(connection), corpus_id)
     column = schema.comparison_pair.c
@@ -155,7 +167,11 @@ def load_pairs(connection: Connection, units: Sequence[Pair], corpus_id: int, fi
         for key, unit in zip(ids, units, strict=True)
         if key is not None and unit.token_facts
     ]
-    copy_units(connection, schema.divergence_chunk, facts, first_token_id)
+    if facts:
+        copy_units(connection, schema.divergence_chunk, facts, first_token_id)
+        documents = (values or CorpusValues(corpus_id)).documents(connection)
+        sums = [(key, divergence_sums(documents, columns["kl"])) for key, columns in facts]
+        copy_units(connection, schema.document_divergence_chunk, sums, 0, chunk="document_chunk")
     return ids
 
 
@@ -194,9 +210,13 @@ def visible_members(connection: Connection, comparison_id: int, known: Mapping[i
     return [member for member in members if member.token_facts]
 
 
-def stored_members(connection: Connection, comparison_id: int) -> list[Member]:
-    """The pairs that a comparison was derived from."""
-    return [Member(*row) for row in connection.execute(text(_STORED_MEMBERS), {"comparison": comparison_id})]
+def stored_members(connection: Connection, comparison_ids: Collection[int]) -> dict[int, list[Member]]:
+    """The pairs that each comparison was derived from."""
+    members: dict[int, list[Member]] = {comparison_id: [] for comparison_id in comparison_ids}
+    rows = connection.execute(text(_STORED_MEMBERS), {"comparisons": list(comparison_ids)})
+    for comparison_id, *member in rows:
+        members[comparison_id].append(Member(*member))
+    return members
 
 
 def _forget_pairs(connection: Connection, pair_ids: Collection[int]) -> None:
@@ -219,8 +239,6 @@ def forget_bare_pairs(connection: Connection, pairs: Collection[tuple[int, int]]
 def read_pairs(connection: Connection, members: Sequence[Member], known: Mapping[int, Kl]) -> dict[tuple[int, int], Kl]:
     """[T] KL of each member by (seed of p, seed of q)."""
     unknown = [member.pair_id for member in members if member.pair_id not in known]
-    query = (
-        "select pair_id, kl from warehouse.divergence_chunk where pair_id = any(%(pairs)s) order by pair_id, chunk_id"
-    )
-    read = read_groups(connection, query, {"pairs": unknown}) if unknown else {}
+    found = read_units(connection, schema.divergence_chunk, unknown, ["kl"])
+    read = {pair: kl for pair, (kl,) in found if kl is not None}
     return {(m.seed_p, m.seed_q): known[m.pair_id] if m.pair_id in known else read[m.pair_id] for m in members}

@@ -11,14 +11,14 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 
 from warehouse import faults, schema
 from warehouse.comparisons import derive, drop_comparison
 from warehouse.errors import WarehouseError
 from warehouse.facts import driver
 from warehouse.faults import Candidate, Cell, Verdict
-from warehouse.ledger import VERDICTS, needless_twins, settle_run_sets
+from warehouse.ledger import VERDICTS, is_measured, needless_twins, settle_run_sets
 from warehouse.locks import hold_corpus
 from warehouse.pairs import outdated
 from warehouse.values import CorpusValues
@@ -91,10 +91,23 @@ def release(connection: Connection, family: str | None, model: str, seed: int, s
     if checkpoint.status not in VERDICTS:
         raise NothingToDo(_not_left_out(f"{model} seed {seed} step {step}", checkpoint.status))
     # What was quarantined before it was read is read by the next ingestion.
-    status = "ok" if checkpoint.weights_sha256 else None
+    known = checkpoint.weights_sha256 or is_measured(connection, checkpoint.checkpoint_id)
+    status = "ok" if known else None
     note = f"released by hand; it was {checkpoint.status}: {checkpoint.reason}"
     _fill_checkpoint(connection, checkpoint.checkpoint_id, status=status, reason=None, released=True, note=note)
     _judge_and_settle(connection, model_id)
+
+
+def waiting_sums(connection: Connection, family: str | None, model: str) -> int:
+    """How many comparisons of kind `cross` of a model lack pairs: changed ones do, of whose tokens nothing is kept."""
+    model_id, c = _find_model(connection, family, model), schema.comparison.c
+    waiting = select(func.count()).where(
+        c.kind == "cross",
+        c.run_set == "default",
+        c.n_pairs < c.n_pairs_expected,
+        (c.model_id == model_id) | (c.model_q_id == model_id),
+    )
+    return int(connection.execute(waiting).scalar_one())
 
 
 def assess(connection: Connection, model_id: int) -> list[Finding]:
@@ -220,7 +233,10 @@ def _curves(connection: Connection, model_id: int) -> Mapping[str, Mapping[Cell,
         inner join warehouse.run as run using (run_id)
         inner join warehouse.corpus as corpus using (corpus_id)
         inner join warehouse.protocol as protocol using (protocol_id)
-        where run.model_id = :model and evaluation.status = 'complete' and evaluation.mean_surprisal is not null
+        where
+            run.model_id = :model and evaluation.status = 'complete' and evaluation.mean_surprisal is not null
+            -- What others measured says nothing of the files here.
+            and protocol.origin is null
         """
     )
     curves: dict[str, dict[Cell, float]] = {}

@@ -6,8 +6,8 @@ Source of the sums: the ratio estimator over clusters and the jackknife over see
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,8 @@ Row = dict[str, Any]
 
 #: A layer of more values than this gets no summaries.
 SUMMARISED_VALUES = 1000
+#: Sums that are held at once when a layer is loaded.
+_SUMS_AT_ONCE = 1 << 20
 #: Fewer documents than this are too few to be clusters; chunks take their place.
 DOCUMENT_CLUSTERS = 8
 
@@ -33,117 +35,151 @@ class Values:
     layer_id: int
     codes: NDArray[np.int32]
     size: int
+    _cells: list[_Cells] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def sums(self, x: NDArray[Any]) -> Floats:
+        """[size] sum of the finite ones of [T] x by value, in float64, tokens added in their order."""
+        return _sums(self._places, x, self.size)
+
+    def extremes(self, x: Floats) -> tuple[Floats, Floats]:
+        """[size] least and greatest of the finite ones of [T] x by value; infinite for a value that has none."""
+        least, greatest = np.full(self.size, np.inf), np.full(self.size, -np.inf)
+        order, starts, present = self._sorted
+        if len(order):
+            ordered = x[order]
+            gap = ~np.isfinite(ordered)
+            least[present] = np.minimum.reduceat(np.where(gap, np.inf, ordered), starts)
+            greatest[present] = np.maximum.reduceat(np.where(gap, -np.inf, ordered), starts)
+        return least, greatest
+
+    def cells(self, clusters: NDArray[np.int64]) -> _Cells:
+        """How the values and the [T] clusters of the tokens meet; found once for the clusters of a corpus."""
+        if not (self._cells and self._cells[0].clusters is clusters):
+            self._cells[:] = [_Cells.of(self, clusters)]
+        return self._cells[0]
 
     @cached_property
-    def _tokens(self) -> _Tokens:
-        return _Tokens.of(self, self.codes >= 0)
-
-    def tokens(self, x: Floats) -> _Tokens:
-        """The tokens that have a value and a finite x. Those of an x without gaps are found once."""
-        finite = np.isfinite(x)
-        return self._tokens if finite.all() else _Tokens.of(self, finite & (self.codes >= 0))
-
-
-@dataclass(frozen=True)
-class _Tokens:
-    """Some tokens that have a value: which of the corpus, their [n] categories, and how many categories there are."""
-
-    where: NDArray[np.intp] | slice
-    codes: NDArray[np.intp]
-    size: int
-
-    @classmethod
-    def of(cls, values: Values, chosen: NDArray[np.bool_]) -> _Tokens:
-        # All of them are taken without copying.
-        where = slice(None) if chosen.all() else np.flatnonzero(chosen)
-        return cls(where, values.codes[where].astype(np.intp), values.size)
+    def _places(self) -> NDArray[np.intp]:
+        """[T] category plus one: tokens without a value have a place too, so that none has to be left out."""
+        return self.codes.astype(np.intp) + 1
 
     @cached_property
     def _sorted(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-        """The tokens in the order of their categories; where each category begins; the categories that occur."""
+        """The tokens that have a value in the order of their values; where each value begins; the values that occur."""
         order = np.argsort(self.codes, kind="stable")
-        present, starts = np.unique(self.codes[order], return_index=True)
+        order = order[np.searchsorted(self.codes[order], 0) :]
+        present, starts = np.unique(self.codes[order].astype(np.intp), return_index=True)
         return order, starts, present
-
-    def sums(self, x: Floats) -> Floats:
-        """[size] sum of x by value, tokens added in their order."""
-        return _weighted(self.codes, x[self.where], self.size)
-
-    def extremes(self, x: Floats) -> tuple[Floats, Floats]:
-        """[size] least and greatest x by value; infinite for a value that does not occur."""
-        order, starts, present = self._sorted
-        least, greatest = np.full(self.size, np.inf), np.full(self.size, -np.inf)
-        if len(order):
-            ordered = x[self.where][order]
-            least[present] = np.minimum.reduceat(ordered, starts)
-            greatest[present] = np.maximum.reduceat(ordered, starts)
-        return least, greatest
 
 
 @dataclass(frozen=True)
-class _Clusters:
-    """Sums of x and counts by value and cluster: [size, D] each."""
+class _Cells:
+    """The pairs of a value and a cluster that have tokens: few, where there are many values and many clusters.
 
-    x: Floats
-    n: Floats
+    size: number of values. clusters: [T] cluster of each token, from 0. places: [T] cell of each token plus one, 0 for
+    a token without value. value, cluster: [C] of each cell, in order.
+    """
+
+    size: int
+    clusters: NDArray[np.int64]
+    places: NDArray[np.intp]
+    value: NDArray[np.intp]
+    cluster: NDArray[np.intp]
 
     @classmethod
-    def of(cls, x: Floats, tokens: _Tokens, clusters: NDArray[np.int64]) -> _Clusters:
-        n_clusters = int(clusters.max(initial=-1)) + 1
-        cell = tokens.codes * n_clusters + clusters[tokens.where]
-        shape, size = (tokens.size, n_clusters), tokens.size * n_clusters
-        return cls(
-            x=_weighted(cell, x[tokens.where], size).reshape(shape),
-            n=np.bincount(cell, minlength=size).reshape(shape).astype(np.float64),
-        )
+    def of(cls, values: Values, clusters: NDArray[np.int64]) -> _Cells:
+        n_clusters = int(clusters.max(initial=0)) + 1
+        chosen = np.flatnonzero(values.codes >= 0)
+        keys = values.codes[chosen].astype(np.int64) * n_clusters + clusters[chosen]
+        cells, number = np.unique(keys, return_inverse=True)
+        places = np.zeros(len(clusters), np.intp)
+        places[chosen] = number.reshape(-1) + 1
+        return cls(values.size, clusters, places, cells // n_clusters, cells % n_clusters)
 
-    def squares(self) -> dict[str, Floats]:
-        return {
-            "clusters": (self.n > 0).sum(1),
-            "cluster_xx": (self.x * self.x).sum(1),
-            "cluster_xn": (self.x * self.n).sum(1),
-            "cluster_nn": (self.n * self.n).sum(1),
-        }
+    def sums(self, x: Floats, *, cross: bool = False) -> dict[str, Any]:
+        """[size] by value: tokens with a finite x, clusters that have some, sum of x, products of the sums by cluster.
 
-    def cross_products(self, x: Floats, clusters: NDArray[np.int64]) -> dict[str, Floats]:
-        """With the sums over all tokens that have an x, whatever their value."""
-        measured = np.isfinite(x)
-        n_clusters = self.x.shape[1]
-        all_x = _weighted(clusters[measured], x[measured], n_clusters)
-        all_n = np.bincount(clusters[measured], minlength=n_clusters).astype(np.float64)
-        return {
-            "cross_xx": self.x @ all_x,
-            "cross_xn": self.x @ all_n,
-            "cross_nx": self.n @ all_x,
-            "cross_nn": self.n @ all_n,
+        cross: those with the sums over all tokens of a cluster that have an x, whatever their value, too.
+        """
+        finite = np.isfinite(x)
+        own_x = _sums(self.places, x, len(self.value))
+        own_n = self._counts if finite.all() else _sums(self.places, finite, len(self.value))
+        columns = {
+            "n": self._over_clusters(own_n).astype(np.int64),
+            "clusters": self._over_clusters(own_n > 0).astype(np.int64),
+            "sum_x": self._over_clusters(own_x),
+            "cluster_xx": self._over_clusters(own_x * own_x),
+            "cluster_xn": self._over_clusters(own_x * own_n),
+            "cluster_nn": self._over_clusters(own_n * own_n),
         }
+        if cross:
+            all_x = np.bincount(self.clusters, np.where(finite, x, 0))[self.cluster]
+            all_n = np.bincount(self.clusters, finite)[self.cluster]
+            columns["cross_xx"] = self._over_clusters(own_x * all_x)
+            columns["cross_xn"] = self._over_clusters(own_x * all_n)
+            columns["cross_nx"] = self._over_clusters(own_n * all_x)
+            columns["cross_nn"] = self._over_clusters(own_n * all_n)
+        return columns
+
+    @cached_property
+    def _counts(self) -> Floats:
+        """[C] tokens of each cell."""
+        return np.bincount(self.places, minlength=len(self.value) + 1)[1:].astype(np.float64)
+
+    def _over_clusters(self, x: NDArray[Any]) -> Floats:
+        return np.bincount(self.value, x, self.size).astype(np.float64)  # bincount of nothing is of integers
+
+
+def _sums(places: NDArray[np.intp], x: NDArray[Any], size: int) -> Floats:
+    """[size] sums of the finite x by place, from 1; those at place 0 are in none."""
+    sums = np.bincount(places, x, size + 1)[1:]
+    # A sum tells whether one of its tokens has no x; looking at every token first would take as long as adding them.
+    if not np.isfinite(sums).all():
+        sums = np.bincount(places, np.where(np.isfinite(x), x, 0), size + 1)[1:]
+    return sums.astype(np.float64, copy=False)
+
+
+def portions(units: Iterable[int], size: int, n_pairs: Callable[[int], int]) -> Iterator[list[int]]:
+    """Units in portions whose summaries of a layer of so many values fit into memory.
+
+    n_pairs: of a unit, whose sums have to be held too.
+    """
+    portion: list[int] = []
+    held = 0
+    for unit in units:
+        # A row of summaries has about as many numbers as this, each an object of its own.
+        wanted = size * (n_pairs(unit) + 32)
+        if portion and held + wanted > _SUMS_AT_ONCE:
+            yield portion
+            portion, held = [], 0
+        portion.append(unit)
+        held += wanted
+    if portion:
+        yield portion
 
 
 def convergence_rows(
     mean_kl: NDArray[np.float32],
-    pairs: Mapping[tuple[int, int], NDArray[np.float32]],
+    pair_sums: Mapping[tuple[int, int], Floats],
     seeds: Sequence[int],
     values: Values,
     clusters: NDArray[np.int64],
 ) -> list[Row]:
     """Rows of ``convergence_summary`` for one comparison and layer, less the comparison's key.
 
-    mean_kl: [T] nats, mean over the ordered pairs; NaN where unmeasured. pairs: [T] KL by (seed of p, seed of q).
-    seeds: all seeds that take part, in order. clusters: [T] cluster of each token, from 0.
+    mean_kl: [T] nats, mean over the ordered pairs; NaN where unmeasured. pair_sums: [size] sum of KL by value, by (seed
+    of p, seed of q). seeds: all seeds that take part, in order. clusters: [T] cluster of each token, from 0.
     """
     x = mean_kl.astype(np.float64)
-    tokens = values.tokens(x)
-    sums = _Clusters.of(x, tokens, clusters)
-    pair_sums = {pair: _sum_by_value(kl.astype(np.float64), values) for pair, kl in pairs.items()}
-    least, greatest = tokens.extremes(x)
+    sums = values.cells(clusters).sums(x, cross=True)
+    least, greatest = values.extremes(x)
     columns: dict[str, Any] = {
-        "n": sums.n.sum(1).astype(np.int64),
-        "sum_kl": sums.x.sum(1),
-        "sum_kl2": tokens.sums(x * x),
+        "n": sums.pop("n"),
+        "sum_kl": sums.pop("sum_x"),
+        "sum_kl2": values.sums(x * x),
         "min_kl": least,
         "max_kl": greatest,
-        **sums.squares(),
-        **sums.cross_products(x, clusters),
+        **sums,
     }
     touching = np.array(
         [sum((s for pair, s in pair_sums.items() if seed in pair), np.zeros(values.size)) for seed in seeds]
@@ -161,27 +197,47 @@ def convergence_rows(
 
 def score_rows(
     surprisal: NDArray[np.float32],
-    entropy: NDArray[np.float32],
-    rank: NDArray[np.int32],
+    entropy: NDArray[np.float32] | None,
+    rank: NDArray[np.int32] | None,
     values: Values,
     clusters: NDArray[np.int64],
 ) -> list[Row]:
-    """Rows of ``score_summary`` for one evaluation and layer, less the evaluation's key. All arrays are [T]."""
+    """Rows of ``score_summary`` for one evaluation and layer, less the evaluation's key.
+
+    All arrays are [T]; NaN, and -1 for a rank, where unmeasured. Sums of entropy and of ranks are None for a value of
+    which a token has a surprisal but no entropy, or no rank.
+    """
     x = surprisal.astype(np.float64)
-    tokens = values.tokens(x)
-    sums = _Clusters.of(x, tokens, clusters)
-    least, greatest = tokens.extremes(x)
+    sums = values.cells(clusters).sums(x)
+    least, greatest = values.extremes(x)
+    measured = np.isfinite(x)
     columns: dict[str, Any] = {
-        "n": sums.n.sum(1).astype(np.int64),
-        "n_correct": _sum_by_value((rank == 1).astype(np.float64), values).astype(np.int64),
-        "sum_surprisal": sums.x.sum(1),
-        "sum_surprisal2": tokens.sums(x * x),
+        "n": sums.pop("n"),
+        "n_correct": np.full(values.size, None),
+        "sum_surprisal": sums.pop("sum_x"),
+        "sum_surprisal2": values.sums(x * x),
         "min_surprisal": least,
         "max_surprisal": greatest,
-        "sum_entropy": _sum_by_value(entropy.astype(np.float64), values),
-        **sums.squares(),
+        "sum_entropy": np.full(values.size, None),
+        **sums,
     }
+    if rank is not None:
+        columns["n_correct"] = _known_sums(rank == 1, rank > 0, measured, values)
+    if entropy is not None:
+        columns["sum_entropy"] = _known_sums(entropy, np.isfinite(entropy), measured, values)
     return [row for _, row in _rows(values, columns)]
+
+
+def _known_sums(
+    x: NDArray[Any], known: NDArray[np.bool_], measured: NDArray[np.bool_], values: Values
+) -> NDArray[np.object_]:
+    """[size] sum of x over the measured tokens of each value; None for a value of which one of them is not known."""
+    dtype = np.int64 if x.dtype == bool else np.float64
+    if known.all() and measured.all():
+        return values.sums(x).astype(dtype).astype(object)
+    sums = values.sums(np.where(measured & known, x, 0)).astype(dtype).astype(object)
+    sums[values.sums(measured & ~known) > 0] = None
+    return sums
 
 
 def _rows(values: Values, columns: Mapping[str, Any]) -> list[tuple[int, Row]]:
@@ -192,14 +248,6 @@ def _rows(values: Values, columns: Mapping[str, Any]) -> list[tuple[int, Row]]:
         (category, {"layer_id": values.layer_id, "category_id": category, **dict(zip(columns, row, strict=True))})
         for category, row in zip(present.tolist(), numbers, strict=True)
     ]
-
-
-def _weighted(index: NDArray[Any], weights: Floats, size: int) -> Floats:
-    return np.bincount(index, weights, size).astype(np.float64)  # bincount of nothing is of integers
-
-
-def _sum_by_value(x: Floats, values: Values) -> Floats:
-    return values.tokens(x).sums(x)
 
 
 def _pair_square_sums(pair_sums: Mapping[tuple[int, int], Floats], seeds: Sequence[int]) -> Floats | None:

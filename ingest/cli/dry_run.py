@@ -1,4 +1,7 @@
-"""`warehouse ingest --dry-run`: what a study would take, without a network, a database or its text."""
+"""`warehouse ingest --dry-run`: what a study would take, without a network or its text.
+
+The warehouse is asked what it has where its server runs; none is started.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,22 @@ if TYPE_CHECKING:
 _UNLIMITED = 1000
 
 
-def describe(study: Study) -> None:
-    """Print a study in numbers. Raises what finding its checkpoints and reading its text raises."""
+def describe(study: Study, device: str = "auto") -> None:
+    """Print a study in numbers. Raises what an ingestion would refuse of it, as far as that is known without a network.
+
+    device: where it would be measured.
+    """
+    from ingest.environment import choose_device
     from ingest.estimate import estimate
-    from ingest.plan import survey
+    from ingest.plan import require_partners, survey
+    from ingest.setting import wanted_layers
     from ingest.source import open_source
 
+    wanted_layers(study)
+    choose_device(device)
     source = open_source(study)
     grids = survey(study, source.locate())
+    require_partners(study, grids)
     n_tokens, said = _count_tokens(study, source, grids)
     numbers = estimate(study, source, grids, n_tokens)
     click.echo(f"study {study.name}: suite {source.name}, family {source.family}, protocol {study.protocol.name}")
@@ -37,17 +48,21 @@ def describe(study: Study) -> None:
     click.echo()
     _say_outliers(source, grids)
     _say_writes(numbers)
+    _say_rereading(study, source, grids)
 
 
 def _count_tokens(study: Study, source: Source, grids: Sequence[Grid]) -> tuple[int | None, str]:
     """How many tokens the text has: counted where it and a tokenizer are here, or else as the study says."""
-    from ingest.setting import read_corpus
+    from ingest.setting import read_corpus, require_ids
     from ingest.vocabulary import load_vocabulary
 
     path, name = study.corpus.path, study.corpus.name or study.name
     tokenizer = next(filter(None, (source.tokenizer_here(_ordered(grid)) for grid in grids)), None)
-    if path is not None and path.exists() and tokenizer is not None:
-        corpus = read_corpus(study, load_vocabulary(tokenizer))
+    vocabulary = None if tokenizer is None else load_vocabulary(tokenizer)
+    if vocabulary is not None:
+        require_ids(study, vocabulary)
+    if path is not None and path.exists() and vocabulary is not None:
+        corpus = read_corpus(study, vocabulary)
         return corpus.n_tokens, f"corpus {name}: {corpus.n_tokens:,} tokens in {len(corpus.documents)} documents"
     if path is None:
         lacking = "no text is named"
@@ -105,6 +120,29 @@ def _say_writes(numbers: Estimate) -> None:
         f"to write, if none is there yet: {numbers.n_rows:,} rows of facts, {numbers.n_values:,} values, about "
         f"{_gigabytes(numbers.n_bytes)} on disk"
     )
+
+
+def _say_rereading(study: Study, source: Source, grids: Sequence[Grid]) -> None:
+    """What references that are new to some measured checkpoints take, where the warehouse can be asked."""
+    from warehouse.opening import running_database
+
+    wanted = {reference.name for reference in study.references}
+    database = running_database() if wanted else None
+    if database is None:
+        return
+    from ingest.kept import is_kept, kept_readouts
+    from ingest.plan import Cell
+    from ingest.rereading import rereading
+    from warehouse.measured import measured_checkpoints
+
+    with database.read() as connection:
+        corpus = study.corpus.name or study.name
+        measured = measured_checkpoints(connection, source.family, corpus, study.protocol.name)
+    cells = {cell for grid in grids for cell in grid.cells() if cell in grid.locations}
+    found = {Cell(each.model, each.seed, each.step): each for each in measured}
+    lacking = {cell: wanted - each.references for cell, each in found.items() if cell in cells}
+    if added := rereading(lacking, lambda cell: is_kept(kept_readouts(), found[cell].input_digest)):
+        click.echo(added)
 
 
 def _table(first: str, *numbers: str) -> Table:

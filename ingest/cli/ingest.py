@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     from ingest.study import Study
 
 _FILE = click.Path(path_type=Path)
+
+
+class Gigabytes(click.FloatRange):
+    """Numbers of a range, which `nan` is not: no comparison excludes it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Fails with a usage error."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number of gigabytes.", param, ctx)
+        return number
 
 
 @click.command()
@@ -29,6 +41,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--tokens-per-step", type=int, help="Training tokens of one step, for tokens seen and FLOPs.")
 @click.option("--top-k", type=click.IntRange(min=0), help="Keep the k most probable ids of each token.")
 @click.option("--corpus", "corpus_path", type=_FILE, help="Text file, JSON lines with text, or directory of texts.")
+@click.option("--items", "corpus_items", help="What the corpus holds instead of texts: blimp, pairs, options or spans.")
 @click.option("--corpus-name", help="Name of the corpus in the warehouse.")
 @click.option("--eos", "corpus_eos", help="after-document or none.")
 @click.option(
@@ -38,11 +51,15 @@ _FILE = click.Path(path_type=Path)
 @click.option("--n-tokens", "corpus_n_tokens", type=click.IntRange(min=1), help="Tokens that the text must have.")
 @click.option("--windows", "protocol_windows", help="concatenated, documents or truncated.")
 @click.option("--window", "protocol_window", type=int, help="Longest window in tokens; a model's context caps it.")
-@click.option("--bos/--no-bos", "protocol_bos", default=None, help="Whether truncated windows begin with BOS.")
+@click.option("--bos/--no-bos", "protocol_bos", default=None, help="Whether sequences begin with BOS.")
 @click.option("--vocabulary", "protocol_vocabulary", help="tokenizer, or model for the padded width.")
 @click.option("--dtype", "protocol_dtype", help="Of the forward pass: float32, or float64 for small models.")
 @click.option(
-    "--reference", "references", multiple=True, metavar="NAME=FILE", help="Text or counts to hold models against."
+    "--reference",
+    "references",
+    multiple=True,
+    metavar="NAME=FILE[,KEY=VALUE]",
+    help="One more text, or file of counts, to hold models against; keys such as order=3.",
 )
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the study, as its file would say."
@@ -51,14 +68,14 @@ _FILE = click.Path(path_type=Path)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads that torch computes with.")
 @click.option(
     "--reserve",
-    type=click.FloatRange(0, 1e12),
+    type=Gigabytes(0, 1e12),
     default=1.0,
     show_default=True,
-    help="Gigabytes that must stay free on the database's disk.",
+    help="Gigabytes that must stay free on the disks of the database, of readouts and of downloads.",
 )
 @click.option(
     "--memory",
-    type=click.FloatRange(0, 1e12, min_open=True),
+    type=Gigabytes(0, 1e12, min_open=True),
     help="Gigabytes of readouts to hold in memory; what is more lies on disk meanwhile.",
 )
 @click.option("--keep-readouts", is_flag=True, help="Keep readouts, so that later pairs and references read nothing.")
@@ -67,7 +84,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--rank", type=click.IntRange(min=0), default=0, show_default=True, help="Number of this process.")
 @click.option("--world-size", type=click.IntRange(min=1), default=1, show_default=True, help="How many share the work.")
 @click.option("--no-compile", is_flag=True, help="Compute without torch.compile.")
-@click.option("--dry-run", is_flag=True, help="Say what would be measured, without a network or a database, and stop.")
+@click.option("--dry-run", is_flag=True, help="Say what would be measured, without a network, and stop.")
 def ingest(
     study: Path,
     settings: tuple[str, ...],
@@ -81,16 +98,15 @@ def ingest(
     Every key of the study can be overridden by an option. What the warehouse has already is not measured again, so the
     same command goes on where an interrupted one stopped.
     """
+    from ingest.reference_option import with_references
     from ingest.study import read_study
 
     how = _run_options(options)
-    wanted = read_study(study, settings).with_options(
-        references=tuple(_reference(entry) for entry in references), **options
-    )
+    wanted = with_references(read_study(study, settings), references).with_options(**options)
     if dry_run:
         from ingest.cli.dry_run import describe
 
-        describe(wanted)
+        describe(wanted, how.device)
         return
     report = run(wanted, how, threads=threads)
     click.echo(summary(report))
@@ -159,15 +175,3 @@ def require_success(report: Report) -> None:
             f"Some checkpoints are left out ({failures[0].rstrip('.')}{more}); the rest is in the warehouse. "
             "View checkpoints says why for each: mend them and run the same command again."
         )
-
-
-def _reference(entry: str) -> Any:
-    from ingest.study import BadStudy, ReferenceSpec
-
-    name, separator, file = entry.partition("=")
-    if not (separator and name and file):
-        raise BadStudy(f"Option --reference must be NAME=FILE, not {entry}.")
-    path = Path(file)
-    if path.suffix in (".npy", ".csv", ".parquet"):
-        return ReferenceSpec(name, counts=path)
-    return ReferenceSpec(name, text=path)

@@ -41,6 +41,14 @@ COMMENTS = {
         "TensorFloat-32 multiplication allowed",
         "TensorFloat-32 multiplication allowed; NULL if not known",
     ),
+    ("reference_distribution", "entropy"): (
+        "entropy of the smoothed distribution, in nats",
+        "entropy of the smoothed distribution, in nats; of n-grams the mean over the contexts of the text",
+    ),
+    ("reference_distribution", "sha256"): (
+        "SHA-256 of the counts as little-endian float64",
+        "SHA-256 of the counts as little-endian float64; of n-grams that of the text's ids and document starts",
+    ),
     ("reference_distribution", "smoothing"): (
         "add-one or none",
         "add-one, none, or interpolated with the next lower order",
@@ -57,6 +65,8 @@ TYPES = {
     "window": sa.Integer(),
     "bos": sa.Boolean(),
     "tf32": sa.Boolean(),
+    "entropy": sa.Double(),
+    "sha256": sa.Text(),
     "smoothing": sa.Text(),
     "n_correct": sa.BigInteger(),
     "sum_entropy": sa.Double(),
@@ -166,7 +176,13 @@ def _columns() -> dict[str, list[sa.Column]]:
                 server_default=sa.text("0"),
                 nullable=False,
                 comment="position of the first token that sums over the document count; those before it are context",
-            )
+            ),
+            sa.Column(
+                "n_words",
+                sa.Integer(),
+                nullable=True,
+                comment="runs of characters other than white space; NULL where the text was not at hand",
+            ),
         ],
         "reference_distribution": [
             sa.Column(
@@ -259,8 +275,12 @@ def _create_document_sums() -> None:
             False,
             "tokens that are summed: measured, from the document's scored_from on, EOS left out",
         ),
-        "n_correct": (sa.Integer(), True, "those of rank 1"),
-        "surprisal": (sa.REAL(), False, "sum of their surprisal, in nats"),
+        "n_correct": (sa.Integer(), True, "those of rank 1; NULL where surprisal is, or a rank is not known"),
+        "surprisal": (
+            sa.REAL(),
+            False,
+            "sum of their surprisal, in nats; NULL where a token but the first was not measured",
+        ),
         "eos_surprisal": (
             sa.REAL(),
             True,
@@ -271,7 +291,7 @@ def _create_document_sums() -> None:
     op.create_table(
         "document_score_chunk",
         sa.Column("evaluation_id", sa.Integer(), autoincrement=False, nullable=False, comment="evaluation"),
-        sa.Column("document_chunk", sa.Integer(), autoincrement=False, nullable=False, comment="document / 256"),
+        sa.Column("document_chunk", sa.BigInteger(), autoincrement=False, nullable=False, comment="document / 256"),
         *(
             sa.Column(name, sa.ARRAY(of), nullable=nullable, comment=comment)
             for name, (of, nullable, comment) in arrays.items()
@@ -284,8 +304,13 @@ def _create_document_sums() -> None:
     op.create_table(
         "document_divergence_chunk",
         sa.Column("pair_id", sa.Integer(), autoincrement=False, nullable=False, comment="ordered pair"),
-        sa.Column("document_chunk", sa.Integer(), autoincrement=False, nullable=False, comment="document / 256"),
-        sa.Column("n_tokens", sa.ARRAY(sa.Integer()), nullable=False, comment="tokens measured, EOS included"),
+        sa.Column("document_chunk", sa.BigInteger(), autoincrement=False, nullable=False, comment="document / 256"),
+        sa.Column(
+            "n_tokens",
+            sa.ARRAY(sa.Integer()),
+            nullable=False,
+            comment="tokens measured, from the document's scored_from on, EOS included",
+        ),
         sa.Column("kl", sa.ARRAY(sa.REAL()), nullable=False, comment="sum of their KL(p || q), in nats"),
         _same_length("document_divergence_chunk", "n_tokens", "kl"),
         sa.PrimaryKeyConstraint("pair_id", "document_chunk", name=op.f("pk_document_divergence_chunk")),

@@ -1,4 +1,4 @@
--- A pair whose two evaluations differ in corpus or protocol, are one and the same, or are not complete.
+-- A pair whose two evaluations differ in corpus or protocol, are one and the same, or are only planned.
 select
     pair.pair_id,
     pair.evaluation_p,
@@ -10,5 +10,5 @@ where
     p.evaluation_id = q.evaluation_id
     or p.corpus_id <> q.corpus_id
     or p.protocol_id <> q.protocol_id
-    or p.status <> 'complete'
-    or q.status <> 'complete';
+    or p.status = 'planned'
+    or q.status = 'planned';

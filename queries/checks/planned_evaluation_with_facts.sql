@@ -1,4 +1,5 @@
--- An evaluation that is only planned but holds scores, sums or KL to a reference: a unit is to be whole or absent.
+-- An evaluation that is only planned, or stands for one whose scores nobody has, but holds scores, sums or KL to a
+-- reference: a unit is to be whole or absent.
 select
     evaluation.evaluation_id,
     held.what
@@ -23,5 +24,15 @@ inner join (
         evaluation_id,
         'top_chunk'
     from warehouse.top_chunk
+    union all
+    select distinct
+        evaluation_id,
+        'document_score_chunk'
+    from warehouse.document_score_chunk
+    union all
+    select distinct
+        evaluation_id,
+        'paradigm_score'
+    from warehouse.paradigm_score
 ) as held on evaluation.evaluation_id = held.evaluation_id
-where evaluation.status = 'planned';
+where evaluation.status <> 'complete';

@@ -36,6 +36,24 @@ from warehouse.annotation_chunk
 where cardinality(category_ids) <> cardinality(numbers)
 union all
 select
+    'document_score_chunk',
+    evaluation_id,
+    document_chunk
+from warehouse.document_score_chunk
+where
+    cardinality(surprisal) <> cardinality(n_tokens)
+    or cardinality(surprisal) <> cardinality(n_correct)
+    or cardinality(surprisal) <> cardinality(eos_surprisal)
+    or cardinality(surprisal) <> cardinality(entropy)
+union all
+select
+    'document_divergence_chunk',
+    pair_id,
+    document_chunk
+from warehouse.document_divergence_chunk
+where cardinality(kl) <> cardinality(n_tokens)
+union all
+select
     'token_chunk',
     corpus_id,
     chunk_id

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from queries.plot_data import Choice
 
-KINDS = ("seed", "step", "step_reverse", "final", "final_reverse")
+KINDS = ("seed", "step", "step_reverse", "final", "final_reverse", "size", "matched", "cross", "custom")
 
 _out = click.option(
     "--out", "-o", type=click.Path(path_type=Path), required=True, help="File to write: .png, .svg or .pdf."
@@ -23,6 +23,7 @@ _protocol = click.option("--protocol", help="Protocol, where there are several."
 _family = click.option("--family", help="Family of models, where there are several.")
 _models = click.option("--model", "models", multiple=True, help="Draw this model only; may be repeated.")
 _kind = click.option("--kind", type=click.Choice(KINDS), default="seed", show_default=True, help="What is compared.")
+_step_q = click.option("--step-q", type=int, help="Only comparisons with this step of q.")
 _definition = click.option(
     "--definition", default="estimated", show_default=True, help="Whose phases to shade: fehlauer-2025, slides, ..."
 )
@@ -45,8 +46,12 @@ def plot() -> None:
 @plot.command()
 @_choosing
 @_kind
+@_step_q
 def convergence(out: Path, definition: str, **chosen: Any) -> None:
-    """Draw how alike models predict, step by step: a panel per model."""
+    """Draw how alike models predict, step by step: a panel per model, or per two that are compared.
+
+    Kinds cross and custom hold a step against several of q: a line for each, eight at most.
+    """
     from queries import figures
 
     _save(out, lambda reader: figures.convergence(reader, _choice(**chosen), definition))
@@ -56,6 +61,7 @@ def convergence(out: Path, definition: str, **chosen: Any) -> None:
 @click.option("--layer", default="word_class", show_default=True, help="Annotation layer whose values to tell apart.")
 @_choosing
 @_kind
+@_step_q
 def conditional(out: Path, layer: str, definition: str, **chosen: Any) -> None:
     """Draw convergence by value of an annotation layer: a panel per model, a line per value.
 

@@ -9,6 +9,8 @@ create or replace function analysis.context_length(
 language sql immutable parallel safe
 as $$
 select case
+    -- What was measured elsewhere may have been read in any way.
+    when policy = 'imported' then null
     -- With BOS before every token's last ones, or before the first of the corpus: either way it counts.
     when policy = 'truncated' then least(target, "window")
     when case policy when 'documents' then place + 1 else target end - (not bos)::integer <= "window"

@@ -12,7 +12,8 @@ select
     layer.source,
     layer.description,
     layer.created_at,
-    layer.layer_id
+    layer.layer_id,
+    category.n_tokens / nullif(corpus.n_tokens, 0)::double precision as coverage
 from warehouse.annotation_layer as layer
 inner join warehouse.corpus as corpus on layer.corpus_id = corpus.corpus_id
 left join warehouse.model as model on layer.model_id = model.model_id
@@ -38,3 +39,4 @@ comment on column analysis.annotation_layers.source is 'where the values came fr
 comment on column analysis.annotation_layers.description is 'what the values mean';
 comment on column analysis.annotation_layers.created_at is 'when the layer was loaded';
 comment on column analysis.annotation_layers.layer_id is 'key of warehouse.annotation_layer';
+comment on column analysis.annotation_layers.coverage is 'share of the corpus'' tokens that have a value';

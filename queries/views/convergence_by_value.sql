@@ -54,15 +54,7 @@ inner join warehouse.annotation_category as category
 left join lateral analysis.jackknife_error(
     -- How many seeds a pair has: one where both sides have the same label. What a study lists may have both kinds of
     -- pairs, and then there is no jackknife.
-    case comparison.kind
-        when 'seed' then 2
-        when 'custom'
-            then (
-                select case sum(seed.pairs) when comparison.n_pairs then 1 when 2 * comparison.n_pairs then 2 end
-                from unnest(comparison.seed_pairs) as seed (pairs)
-            )
-        else 1
-    end,
+    case comparison.kind when 'seed' then 2 when 'custom' then null else 1 end,
     comparison.n_pairs,
     summary.n,
     summary.seed_sums,

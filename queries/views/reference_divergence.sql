@@ -21,7 +21,8 @@ select
     reference.ngram_order,
     reference.smoothing,
     total.outlier,
-    total.evaluation_id
+    total.evaluation_id,
+    reference.smoothing_weight
 from analysis.surprisal_by_value as total
 left join warehouse.reference_evaluation as held on total.evaluation_id = held.evaluation_id
 left join warehouse.reference_distribution as reference on held.reference_id = reference.reference_id
@@ -44,9 +45,13 @@ comment on column analysis.reference_divergence.cross_entropy is 'mean surprisal
 comment on column analysis.reference_divergence.entropy is 'mean entropy of the predictions, in nats';
 comment on column analysis.reference_divergence.n_tokens is 'tokens scored';
 comment on column analysis.reference_divergence.vocabulary_size is 'entries that the probabilities are spread over';
-comment on column analysis.reference_divergence.reference_entropy is 'entropy of the reference, in nats';
+comment on column analysis.reference_divergence.reference_entropy is
+    'entropy of the reference, in nats; of n-grams the mean over the contexts of the text that was counted';
 comment on column analysis.reference_divergence.ngram_order is 'n of the reference; 1 is unigram';
-comment on column analysis.reference_divergence.smoothing is 'smoothing of its counts: add-one or none';
+comment on column analysis.reference_divergence.smoothing is
+    'smoothing of its counts: add-one, none, or interpolated with the next lower order';
 comment on column analysis.reference_divergence.outlier is
     'the training run is flagged, and left out of run set default';
 comment on column analysis.reference_divergence.evaluation_id is 'key of warehouse.evaluation';
+comment on column analysis.reference_divergence.smoothing_weight is
+    'counts that the next lower order stands for; NULL where nothing is interpolated';

@@ -18,6 +18,8 @@ _UNITS = {
     "reference_chunk": "",
     "comparison_pair": "",
     "divergence_chunk": "",
+    "document_score_chunk": "",
+    "document_divergence_chunk": "",
 }
 
 
@@ -28,6 +30,7 @@ def as_file(study: Study, file: Path) -> Path:
     references = "".join(f'[references.{each.name}]\ntext = "{each.text}"\n' for each in study.references)
     file.write_text(
         f'root = "{study.root}"\nfamily = "{study.family}"\nlayers = [{layers}]\nkinds = [{kinds}]\n'
+        f"seeds = {list(study.seeds)}\n"
         f'[corpus]\npath = "{study.corpus.path}"\nname = "{study.corpus.name}"\n'
         f"[protocol]\nwindow = {study.protocol.window}\n{references}"
     )

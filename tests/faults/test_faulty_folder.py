@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from math import log2
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from warehouse.database import Database
 MODEL, SEEDS, STEPS = "learner", (0, 1, 2), (0, 1, 2, 4, 8, 16, 32)
 #: A step of the same training that the folder does not have.
 LATE = 512
+#: A seed that the study names and the folder does not have.
+GONE = 3
 
 
 def learner(step: int) -> Recipe:
@@ -112,18 +115,22 @@ _SCORES = """
 def test_a_folder_with_every_fault_is_measured_as_far_as_it_is_good(
     workplace: Workplace, sound: Path, faulty: Path, other_database: Database, tmp_path: Path
 ) -> None:
-    ingester = workplace.ingest(as_file(study_in(faulty), tmp_path / "faulty.toml"))
+    study = replace(study_in(faulty), seeds=(*SEEDS, GONE))
+    ingester = workplace.ingest(as_file(study, tmp_path / "faulty.toml"))
     assert ingester.wait() == 1
     assert ingester.errors.splitlines()[-1].startswith("Error: "), ingester.errors
 
     told = frame(workplace.database, "select seed, step, status, reason from checkpoints").set_index(["seed", "step"])
     bad = told[told["status"] != "ok"]
-    assert set(bad.index) == set(FAULTS)
+    assert set(bad.index) == {*FAULTS, *((GONE, step) for step in STEPS)}
+    for step in STEPS:
+        assert bad.loc[(GONE, step), "status"] == "missing"
+        assert f"{MODEL} seed {GONE} step {step}" in ingester.errors
     for cell, (_, status, reason) in FAULTS.items():
         assert bad.loc[cell, "status"] == status, cell
         assert reason in bad.loc[cell, "reason"]
         assert f"{MODEL} seed {cell[0]} step {cell[1]}" in ingester.errors
-    assert len(told) == len(SEEDS) * len(STEPS)
+    assert len(told) == (len(SEEDS) + 1) * len(STEPS)
 
     checking = workplace.run("check")
     checking.succeed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from ingest.architecture import UnsupportedArchitecture, VocabularyTooSmall, check_vocabulary, quiet_transformers
 from ingest.checkpoints import CheckpointReader, WeightsMismatch, match_names
 from ingest.locations import MissingCheckpoint
+from ingest.source import FolderSource
 from ingest.weight_files import CorruptCheckpoint, UnsafeWeights
 from ingest.weights import read_weights
 from tests import models
@@ -298,7 +300,9 @@ def test_a_pickle_with_code_is_refused_and_its_code_not_run(saved: Path, tmp_pat
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("content", [[torch.ones(2)], {"weight": 3}, torch.ones(2)])
+@pytest.mark.parametrize(
+    "content", [[torch.ones(2)], {"weight": 3}, torch.ones(2), {"weight": torch.eye(2).to_sparse()}]
+)
 def test_a_pickle_of_anything_but_named_tensors_is_refused(saved: Path, content: Any) -> None:
     with pytest.raises(CorruptCheckpoint, match="holds no named tensors"):
         read_weights(pickle_weights(saved, content), allow_pickle=True)
@@ -310,6 +314,40 @@ def test_a_truncated_pickle_is_refused(saved: Path, kept: int) -> None:
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises((CorruptCheckpoint, UnsafeWeights), match=r"damaged"):
         read_weights(saved, allow_pickle=True)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_of_flipped_bytes_is_refused_whatever_it_makes_the_unpickler_raise(saved: Path, legacy: bool) -> None:
+    file = pickle_weights(saved, load_file(saved / "model.safetensors")) / "pytorch_model.bin"
+    if legacy:
+        torch.save(torch.load(file), file, _use_new_zipfile_serialization=False)
+    whole, draw = file.read_bytes(), random.Random(0)
+    refused = 0
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for place in draw.choices(range(3000), k=3):
+            damaged[place] = draw.randrange(256)
+        file.write_bytes(damaged)
+        try:
+            read_weights(saved, allow_pickle=True)
+        except (CorruptCheckpoint, UnsafeWeights):
+            refused += 1
+    assert refused > 50
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who must not read")
+def test_a_folder_that_must_not_be_read_is_one_damaged_checkpoint(reachable_directory: Path) -> None:
+    root = models.save_suite(reachable_directory / "closed", ["tiny"], seeds=(0,), steps=(0, 1))
+    closed, open_one = root / "tiny" / "seed0" / "step0", root / "tiny" / "seed0" / "step1"
+    closed.chmod(0)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(CorruptCheckpoint, match=r"step0 cannot be read \(Permission denied\)"):
+            read_weights(closed)
+        source = FolderSource(root)
+        assert source.tokenizer(source.locate()) == open_one
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.parametrize("place", ["../model.safetensors", "model.bin", "/etc/passwd"])

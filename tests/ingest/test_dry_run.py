@@ -194,6 +194,15 @@ def test_a_text_of_another_length_than_the_study_says_is_refused(
     assert f"letters.jsonl has {n_tokens:,} tokens and study letters says 1: this is another text" in told.errors
 
 
+def test_more_top_entries_than_ids_are_refused_as_an_ingestion_would(
+    study_file: Path, command: Callable[..., Outcome]
+) -> None:
+    assert command("ingest", str(study_file), "--dry-run", "--top-k", "320").status == 0
+    told = command("ingest", str(study_file), "--dry-run", "--top-k", "321")
+    assert (told.status, told.output) == (2, "")
+    assert "Key top_k of study letters is 321, but there are 320 ids: lower it." in told.errors
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -201,7 +210,15 @@ def test_a_text_of_another_length_than_the_study_says_is_refused(
         (["--model", "1b"], "names model 1b, which is not in suite polypythia"),
         (["--rank", "2", "--world-size", "2"], "must be less than --world-size 2"),
         (["--top-k", "-1"], "-1"),
-        (["--no-bos"], "must be true: windows of kind concatenated begin with BOS"),
+        (["--memory", "nan"], "nan is no number of gigabytes"),
+        (["--reserve", "nan"], "nan is no number of gigabytes"),
+        (["--reserve", "inf"], "not in the range"),
+        (["--layer", "frequenzy"], "names layer frequenzy, which is not built in: did you mean frequency?"),
+        (["--device", "gpu"], "no device gpu: use cpu, cuda or auto"),
+        (
+            ["--model", "14m", "--kind", "size"],
+            "Kind size of study fehlauer-2025 compares models with a seed and a step",
+        ),
         (["--windows", "document"], "did you mean documents?"),
     ],
 )

@@ -15,9 +15,10 @@ from huggingface_hub import constants
 from huggingface_hub.errors import IncompleteSnapshotError
 from safetensors.torch import load_file
 
+from ingest import hub_cache
 from ingest.checkpoints import CheckpointReader
-from ingest.hub import PAUSES, CacheFull, HubSource, HubUnreachable, NotCached
-from ingest.hub_cache import evict, snapshot
+from ingest.hub import PAUSES, CacheFull, HubRefused, HubSource, HubUnreachable, NotCached
+from ingest.hub_cache import evict, free_bytes, snapshot
 from ingest.locations import CheckpointLocation, MissingCheckpoint, MissingRevision
 from ingest.suite import load_suite
 from ingest.weight_files import UnsafeWeights
@@ -190,7 +191,7 @@ def test_a_refusal_is_not_asked_again(hub: Hub, saved: dict[int, Any]) -> None:
     hub.add(SEED1, "step1", saved[1])
     hub.failures = [403]
     waited: list[float] = []
-    with pytest.raises(HubUnreachable, match=r"could not fetch EleutherAI/pythia-14m-seed1 at step1 .*403"):
+    with pytest.raises(HubRefused, match=r"could not fetch EleutherAI/pythia-14m-seed1 at step1 .*403"):
         source(pause=waited.append).fetch(at(1))
     assert waited == []
 
@@ -251,6 +252,46 @@ def test_a_full_disk_says_what_is_full(hub: Hub, saved: dict[int, Any], monkeypa
     monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
     with pytest.raises(CacheFull, match=f"{constants.HF_HUB_CACHE} is full.*HF_HOME to another disk, or pass --evict"):
         source().fetch(at(1))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "asked"),
+    [
+        # As hf_xet 1.8 raises them where its server does not listen, an object is gone, and the disk is full.
+        (
+            RuntimeError("Task error: CAS Client Error: Request middleware error: error sending request for url (x)"),
+            HubUnreachable,
+            4,
+        ),
+        (FileNotFoundError("no such object"), HubRefused, 1),
+        (RuntimeError("Task error: hash mismatch"), HubRefused, 1),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), CacheFull, 1),
+    ],
+)
+def test_errors_of_the_clients_transfer_library_are_told_apart(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception], asked: int
+) -> None:
+    tries: list[str] = []
+
+    def transfer(repository: str, **_: object) -> None:
+        tries.append(repository)
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", transfer)
+    with pytest.raises(kind):
+        source(pause=lambda _: None).fetch(at(1))
+    assert len(tries) == asked
+
+
+def test_a_download_leaves_the_reserve_free(hub: Hub, saved: dict[int, Any]) -> None:
+    hub.add(SEED1, "step1", saved[1])
+    room = free_bytes() - 53_301_248
+    with pytest.raises(CacheFull, match=r"too little room, .* GB of which must stay free.*lower --reserve"):
+        source(reserve=room + 10_000_000_000).fetch(at(1))
+    assert hub.sent == {}
+    folder = source(reserve=0).fetch(at(1))
+    # What is here takes no room.
+    assert source(reserve=2 * room).fetch(at(1)) == folder
 
 
 # Tokenizers
@@ -371,6 +412,21 @@ def test_two_branches_at_one_commit_keep_their_weights(offline: Path, saved: dic
 
 def test_evicting_what_is_not_there_does_nothing(offline: Path) -> None:
     assert evict(at(1)) == 0
+
+
+def test_evicting_what_another_process_is_deleting_is_no_error(
+    offline: Path, saved: dict[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = cache_revision(offline, SEED1, "step1", saved[1])
+    blob_of = hub_cache._blob
+
+    def vanishing(entry: Path) -> Path:
+        entry.unlink()
+        return blob_of(entry) if entry.is_symlink() else Path(os.readlink(entry))
+
+    monkeypatch.setattr(hub_cache, "_blob", vanishing)
+    source(evict=True).done(at(1))
+    assert not (folder / "model.safetensors").is_symlink()
 
 
 def test_evicting_frees_the_store_that_the_client_shares_between_repositories(

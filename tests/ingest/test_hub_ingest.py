@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from ingest.hub import HubUnreachable
 from ingest.hub_cache import snapshot
+from ingest.locations import CheckpointLocation
 from ingest.options import RunOptions
 from ingest.pipeline import ingest
-from ingest.source import open_source
 from ingest.study import CorpusSpec, ProtocolSpec, Study
 from tests import models
 from tests.contents import findings
@@ -110,12 +111,7 @@ def test_the_same_checkpoints_in_folders_give_the_same_numbers(
 def test_what_is_missing_offline_is_left_out_with_the_reason_and_found_by_the_next_run(
     database: Database, cache: Path, study: Study, saved: dict[tuple[int, int], dict[str, bytes]]
 ) -> None:
-    (blob,) = [
-        (cache / f"models--EleutherAI--pythia-14m-seed2/snapshots/{folder.name}/model.safetensors").resolve()
-        for location in open_source(study).locate()
-        if (location.seed, location.step, location.model) == (2, 1, "14m")
-        for folder in [_snapshot(cache, location)]
-    ]
+    blob = (snapshot_of(cache, 2, 1) / "model.safetensors").resolve()
     content = blob.read_bytes()
     blob.unlink()
     with client_at(cache):
@@ -130,9 +126,9 @@ def test_what_is_missing_offline_is_left_out_with_the_reason_and_found_by_the_ne
     assert findings(database) == {}
 
 
-def _snapshot(cache: Path, location: Any) -> Path:
+def snapshot_of(cache: Path, seed: int, step: int) -> Path:
     with client_at(cache):
-        folder = snapshot(location)
+        folder = snapshot(CheckpointLocation("14m", seed, step, repository(seed), f"step{step}"))
     assert folder is not None
     return folder
 
@@ -194,6 +190,39 @@ def test_a_missing_branch_is_left_out_and_the_nearest_are_named(
     ((status, reason),) = rows(database, "select status, reason from analysis.checkpoints where seed = 1 and step = 1")
     assert status == "missing"
     assert "EleutherAI/pythia-14m-seed1 has no revision step1; nearest are 0, 2" in reason
+
+
+def test_a_hub_that_stays_silent_ends_the_run_and_no_checkpoint_is_blamed(
+    database: Database, study: Study, cache: Path, saved: dict[tuple[int, int], dict[str, bytes]]
+) -> None:
+    (snapshot_of(cache, 2, 1) / "model.safetensors").unlink()
+    with client_at(cache, endpoint="http://127.0.0.1:9"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ingest.hub.PAUSES", ())
+        with pytest.raises(HubUnreachable, match=r"pythia-14m-seed2 at step1.*run the same command again") as ending:
+            run(database, study)
+    assert ending.value.exit_code == 1
+    told = rows(database, "select seed, step, status from analysis.checkpoints where status is distinct from 'ok'")
+    assert told
+    assert {status for _, _, status in told} == {None}
+    cache_revision(cache, repository(2), "step1", saved[2, 1])
+    with client_at(cache):
+        assert run(database, study).outcome.failures == []
+    assert findings(database) == {}
+
+
+def test_one_repository_that_is_closed_is_left_out_and_the_run_goes_on(
+    database: Database, study: Study, cache: Path
+) -> None:
+    (snapshot_of(cache, 2, 1) / "model.safetensors").unlink()
+    hub = Hub()
+    hub.failures = [403] * 10
+    with hub.serve() as address, client_at(cache, endpoint=address):
+        report = run(database, study)
+    [failure] = report.outcome.failures
+    assert failure.startswith(
+        "14m seed 2 step 1: The hub's client could not fetch EleutherAI/pythia-14m-seed2 at step1"
+    )
+    assert report.outcome.evaluations == len(SEEDS) * len(STEPS) - 1
 
 
 def test_the_command_works_offline_from_the_cache_that_hf_home_names(

@@ -18,7 +18,7 @@ from ingest.references import load_reference
 from ingest.vocabulary import Vocabulary, load_vocabulary
 from tests.ingest import tiny_tokenizers
 from tests.ingest.tiny_tokenizers import EOS
-from warehouse.layer import Layer
+from warehouse.layer import Layer, context_of
 
 
 @pytest.fixture(scope="module")
@@ -114,26 +114,26 @@ def test_bins_without_tokens_are_left_out():
 
 def test_a_context_twin_has_the_value_of_the_token_before_and_none_at_a_start():
     layer = layers.final_surprisal(np.array([0.5, 1.5, 9, 0.25], np.float32), source="run")
-    twin = layers.context_of(layer)
+    twin = context_of(layer)
     assert twin.name == "final_surprisal.context"
     assert twin.kind == "numeric"
     assert twin.values() == [None, "0-1", "1-2", "8+"]
     assert twin.numbers is not None
     np.testing.assert_array_equal(twin.numbers, np.array([np.nan, 0.5, 1.5, 9], np.float32))
-    by_document = layers.context_of(layer, sequence_starts=[0, 2])
+    by_document = context_of(layer, sequence_starts=[0, 2])
     assert by_document.values() == [None, "0-1", None, "8+"]
     check_dense(by_document)
 
 
 def test_a_value_that_only_the_last_token_has_is_none_of_its_context_twin():
     layer = layers.frequency(np.array([0, 1]), [5, 500], source="by hand")
-    twin = layers.context_of(layer)
+    twin = context_of(layer)
     assert [category.value for category in twin.categories] == ["[1,10)"]
     assert twin.codes.tolist() == [-1, 0]
 
 
 def test_a_context_twin_of_one_token_is_empty():
-    twin = layers.context_of(layers.everything(1))
+    twin = context_of(layers.everything(1))
     assert twin.codes.tolist() == [-1]
     assert twin.categories == ()
 

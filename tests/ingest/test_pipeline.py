@@ -30,6 +30,7 @@ from tests.ingested import (
     study_of,
     write_documents,
 )
+from warehouse.claims import Claim
 from warehouse.database import Database
 
 # --- one run ---------------------------------------------------------------------------------------------------------
@@ -93,9 +94,21 @@ def test_parts_of_speech_are_left_out_with_a_warning_where_the_data_are_not(
 ) -> None:
     ingest(database, replace(study, seeds=(0,), steps=(4,), layers=()))
     assert layers_of(database) >= {"document", "frequency", "word_start", "final_surprisal"}
-    assert not layers_of(database) & {"pos", "pos.context"}
+    assert not {layer for layer in layers_of(database) if layer.startswith("pos")}
     [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warning.startswith("Layers pos and pos.context are left out: NLTK's data ")
+    assert warning.startswith("Layer pos and those made from it are left out: NLTK's data ")
+
+
+@pytest.mark.usefixtures("no_tagger_data")
+def test_what_is_left_out_is_said_when_a_corpus_is_new_and_not_by_every_run(
+    database: Database, study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    all_layers = replace(study, seeds=(0,), steps=(4,), layers=(), references=())
+    ingest(database, all_layers)
+    assert "left out" in caplog.text
+    caplog.clear()
+    ingest(database, all_layers)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 @pytest.mark.usefixtures("no_tagger_data")
@@ -109,11 +122,16 @@ def test_parts_of_speech_are_taken_in_where_the_data_are(
     database: Database, study: Study, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NLTK_DATA", str(shared_data / "nltk_data"))
-    ingest(database, replace(study, seeds=(0, 1), steps=(4,), layers=("pos", "pos.context")))
+    ingest(
+        database, replace(study, seeds=(0, 1), steps=(4,), layers=("pos", "pos.context", "pos.group", "pos.universal"))
+    )
     query = "select value, n_tokens from analysis.conditional_convergence where layer = %s order by value"
     tags, before = (dict(rows(database, query, layer)) for layer in ("pos", "pos.context"))
     assert {"DT", "NN", "VBD"} <= set(tags)
     assert sum(tags.values()) == sum(before.values()) + 1  # the first token has none before it
+    groups, universal = (dict(rows(database, query, layer)) for layer in ("pos.group", "pos.universal"))
+    assert groups["noun"] == sum(n for tag, n in tags.items() if tag.startswith("NN"))
+    assert groups["verb"] == universal["VERB"] - tags.get("MD", 0)
     assert findings(database) == {}
 
 
@@ -233,11 +251,13 @@ def test_a_lost_evaluation_is_measured_again_with_its_pairs_and_nothing_else(
         for statement in (
             f"delete from warehouse.comparison_member where pair_id in ({pairs})",
             f"delete from warehouse.divergence_chunk where pair_id in ({pairs})",
+            f"delete from warehouse.document_divergence_chunk where pair_id in ({pairs})",
             "delete from warehouse.comparison_pair where %(lost)s in (evaluation_p, evaluation_q)",
             "delete from warehouse.reference_chunk where evaluation_id = %(lost)s",
             "delete from warehouse.reference_evaluation where evaluation_id = %(lost)s",
             "delete from warehouse.score_summary where evaluation_id = %(lost)s",
             "delete from warehouse.score_chunk where evaluation_id = %(lost)s",
+            "delete from warehouse.document_score_chunk where evaluation_id = %(lost)s",
             "update warehouse.evaluation set status = 'planned', input_digest = null where evaluation_id = %(lost)s",
         ):
             connection.execute(statement.encode(), {"lost": lost})
@@ -259,6 +279,7 @@ def test_a_lost_pair_costs_no_mixture(database: Database, study: Study, expect: 
         ).fetchall()
         connection.execute("delete from warehouse.comparison_member where pair_id = %s", [pair])
         connection.execute("delete from warehouse.divergence_chunk where pair_id = %s", [pair])
+        connection.execute("delete from warehouse.document_divergence_chunk where pair_id = %s", [pair])
         connection.execute("delete from warehouse.comparison_pair where pair_id = %s", [pair])
     assert ingest(database, study).outcome.pairs == 1
     expect(study)
@@ -303,6 +324,20 @@ def test_a_second_corpus_and_a_second_protocol_stand_beside_the_first(
     assert means[["corpus", "protocol"]].drop_duplicates().shape == (3, 2)
     assert means["convergence"].nunique() == len(means) == 3
     assert findings(database) == {}
+
+
+def test_a_block_that_was_lost_with_the_server_again_and_again_is_done_all_the_same(
+    database: Database, study: Study, expect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [False] * 5
+
+    def renew(_: Claim) -> bool:
+        return not answers or answers.pop()
+
+    monkeypatch.setattr(Claim, "renew", renew)
+    ingest(database, study)
+    assert answers == []
+    expect(study)
 
 
 def test_two_ingestions_of_one_study_share_the_work(database: Database, study: Study, expect: Any) -> None:

@@ -108,6 +108,12 @@ def change_tokenizer(folder: Path) -> None:
     file.write_text(json.dumps(description), "utf-8")
 
 
+def misconfigure(folder: Path) -> None:
+    file = folder / "config.json"
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 3.0}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "rope_parameters": rope}))
+
+
 def empty(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.mkdir()
@@ -116,6 +122,7 @@ def empty(folder: Path) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "truncated file": (truncate, "failed", "truncated or damaged"),
     "NaN weights": (poison, "failed", "NaN or infinite"),
+    "config that cannot run": (misconfigure, "failed", "cannot be run as configured"),
     "missing folder": (shutil.rmtree, "missing", "no such checkpoint"),
     "empty folder": (empty, "missing", "holds no model.safetensors"),
     "wider vocabulary": (widen, "failed", "is not like the other checkpoints of small"),
@@ -168,6 +175,54 @@ def test_a_checkpoint_that_stays_damaged_is_tried_again_without_its_partners(dat
     assert read == [(MODEL, 1, 0)]
     assert len(report.outcome.failures) == 2
     assert (report.outcome.checkpoints, report.outcome.pairs) == (0, 0)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_odd_checkpoint_is_the_one_left_out_also_where_it_is_read_first(
+    database: Database, study: Study, step: int
+) -> None:
+    for seed in SEEDS if step == 4 else (0,):
+        # At the last step, which is visited first, all are odd.
+        shutil.rmtree(folder_of(study, seed, step))
+        assert study.root is not None
+        save_cell(study.root, MODEL, seed, step, recipe=WIDE)
+    report = ingest(database, study)
+    odd = {f"small seed {seed} step {step}" for seed in (SEEDS if step == 4 else (0,))}
+    assert {failure.split(":")[0] for failure in report.outcome.failures} == odd
+    assert all("width 330, not 320" in failure for failure in report.outcome.failures)
+    assert report.outcome.evaluations == 9 - len(odd)
+    assert rows(database, "select vocabulary_width from warehouse.model") == [(320,)]
+    assert findings(database) == {}
+
+
+def test_configs_that_differ_in_what_has_no_effect_on_sizes_are_all_taken(database: Database, study: Study) -> None:
+    for number, (seed, step) in enumerate((seed, step) for seed in SEEDS for step in STEPS):
+        file = folder_of(study, seed, step) / "config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "attention_dropout": number / 100}))
+    assert ingest(database, study).outcome.failures == []
+
+
+def test_a_rank_without_the_block_of_a_broken_last_step_reads_nothing_good_again(
+    database: Database, study: Study
+) -> None:
+    truncate(folder_of(study, 1, 4))
+    for rank in (0, 1):
+        ingest(database, study, rank=rank, world_size=2)
+    with reads_counted() as read:
+        ingest(database, study, rank=1, world_size=2)
+    assert read == [(MODEL, 1, 4)]
+
+
+def test_a_seed_whose_folder_is_not_there_is_missing_and_the_others_are_measured(
+    database: Database, study: Study
+) -> None:
+    report = ingest(database, replace(study, seeds=(0, 1, 9)))
+    assert report.outcome.evaluations == 6
+    assert len(report.outcome.failures) == 3
+    query = "select step, reason from analysis.checkpoints where seed = 9 and status = 'missing' order by step"
+    found = [(step, "has no such checkpoint" in reason) for step, reason in rows(database, query)]
+    assert found == [(step, True) for step in STEPS]
+    assert findings(database) == {}
 
 
 def test_an_evaluation_stands_when_its_checkpoint_is_gone(database: Database, study: Study, tmp_path: Path) -> None:
@@ -240,7 +295,7 @@ REFUSED_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "kind": (["--kind", "steps"], ["Unknown kind steps", "did you mean step?"]),
     "layer": (["--layer", "frequenzy"], ["names layer frequenzy", "frequency"]),
     "step": (["--step", "3"], ["step 3 of small", "nearest are 4, 1, 0"]),
-    "seed": (["--seed", "1", "--seed", "9"], ["seed 9 of small", "nearest are 2, 1, 0"]),
+    "seed": (["--seed", "9"], ["seed 9 of small", "nearest are 2, 1, 0"]),
     "model": (["--model", "smal"], ["model smal", "nearest are small"]),
     "root": (["--root", "/nowhere"], ["There is no folder /nowhere"]),
     "window": (["--window", "1"], ["window", "at least 2"]),
@@ -327,6 +382,21 @@ def test_models_of_different_tokenizers_are_one_sentence(
     outcome = command("ingest", str(write_study(tmp_path, study)))
     assert_refused(outcome, "The tokenizers of other and small differ", "ingest them as two studies")
     assert counts(named_database) == before
+
+
+def test_models_of_different_widths_are_not_compared_over_all_their_logits(
+    named_database: Database, study: Study, command: Command, tmp_path: Path
+) -> None:
+    before = counts(named_database)
+    assert study.root is not None
+    for seed in (0, 1):
+        save_cell(study.root, "wide", seed, 0, recipe=WIDE)
+    file = str(write_study(tmp_path, study))
+    refused = command("ingest", file, "--vocabulary", "model", "--kind", "cross", "--kind", "step")
+    assert_refused(refused, "Kind cross", "small with 320 logits and wide with 330", "set vocabulary to tokenizer")
+    assert counts(named_database) == before
+    for sound in (["--vocabulary", "model", "--kind", "step"], ["--kind", "cross"]):
+        assert command("ingest", file, "--device", "cpu", *sound).status == 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

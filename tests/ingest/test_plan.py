@@ -12,8 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.locations import CheckpointLocation, MissingRevision
-from ingest.plan import Cell, Contrast, Grid, Pair, cohorts, contrasts, home, matched_contrasts, survey
-from ingest.study import CustomSpec, Study
+from ingest.plan import (
+    Cell,
+    Contrast,
+    Grid,
+    Pair,
+    cohorts,
+    contrasts,
+    home,
+    matched_contrasts,
+    require_partners,
+    survey,
+)
+from ingest.study import BadStudy, CustomSpec, Study
 
 #: (kind, p, q)
 Wanted = set[tuple[str, Cell, Cell]]
@@ -99,6 +110,26 @@ def test_models_without_a_seed_in_common_are_not_compared() -> None:
     assert list(contrasts(["size", "cross"], [grid("9m", (0,), (5,)), grid("14m", (1,), (5,))])) == []
 
 
+@pytest.mark.parametrize("kind", ["size", "matched", "cross"])
+def test_a_kind_between_models_that_no_two_could_answer_is_refused(kind: str) -> None:
+    one, same, other_seed = grid("9m", (0, 1), (5,)), grid("14m", (1, 2), (5,)), grid("31m", (3,), (5,))
+    require_partners(study(kinds=(kind,)), [one, same, other_seed])
+    for grids, names in (([one], "of 9m there"), ([one, other_seed], "of 9m, 31m there")):
+        with pytest.raises(
+            BadStudy, match=f"Kind {kind} of study toys compares models with a seed.* {names} are no two"
+        ):
+            require_partners(study(kinds=(kind,)), grids)
+        require_partners(study(kinds=("seed", "step")), grids)
+
+
+def test_kind_size_needs_a_step_in_common_and_the_others_none() -> None:
+    grids = [grid("9m", (0,), (0, 8)), grid("14m", (0,), (1, 4))]
+    for kind in ("matched", "cross"):
+        require_partners(study(kinds=(kind,)), grids)
+    with pytest.raises(BadStudy, match="a seed and a step in common"):
+        require_partners(study(kinds=("size",)), grids)
+
+
 # --- what a study lists itself ---------------------------------------------------------------------------------------
 
 TWO = [grid("9m", (0, 1), (0, 8)), grid("14m", (0, 1, 2), (0, 4))]
@@ -135,6 +166,21 @@ def _cells(key: tuple[str, int, str, int], seeds: Sequence[tuple[int, int]]) -> 
 def test_a_listed_comparison_of_what_is_not_measured_is_refused(listed: CustomSpec, unknown: str) -> None:
     with pytest.raises(MissingRevision, match=f"names {unknown}, which the study does not measure"):
         list(contrasts(["custom"], TWO, [listed]))
+
+
+def test_what_nobody_has_is_not_to_be_added_to_the_study() -> None:
+    [found] = survey(study(seeds=(0, 1)), locations("9m"))
+    for seed, mend in ((2, "nearest are 1, 0: add it there, or mend"), (7, "nearest are 1, 0: mend")):
+        with pytest.raises(MissingRevision, match=rf"seed {seed} of 9m, .*; {mend} the \[\[custom\]\] table"):
+            list(contrasts(["custom"], [found], [CustomSpec("9m", 8, "9m", 64, seed)]))
+
+
+def test_a_listed_comparison_without_seeds_needs_one_in_common_and_no_more() -> None:
+    more, fewer = grid("9m", (0, 1, 2), (0,)), grid("14m", (0, 2, 5), (0,))
+    [contrast] = contrasts(["custom"], [more, fewer], [CustomSpec("9m", 0, "14m", 0)])
+    assert contrast.pairs == _cells(("9m", 0, "14m", 0), [(0, 0), (2, 2)])
+    with pytest.raises(MissingRevision, match="of 9m and 14m names no seeds, and they have none in common: give seed"):
+        list(contrasts(["custom"], [more, grid("14m", (5,), (0,))], [CustomSpec("9m", 0, "14m", 0)]))
 
 
 # --- matched by surprisal --------------------------------------------------------------------------------------------
@@ -234,6 +280,13 @@ def test_a_step_that_one_seed_lacks_is_wanted_all_the_same() -> None:
     [found] = survey(study(), there)
     assert Cell("9m", 1, 8) in set(found.cells())
     assert Cell("9m", 1, 8) not in found.locations
+
+
+def test_a_named_seed_whose_folder_is_not_there_is_wanted_all_the_same() -> None:
+    [found] = survey(study(seeds=(0, 1, 7)), locations("9m"))
+    assert (found.seeds, Cell("9m", 7, 8) in found.locations) == ((0, 1, 7), False)
+    with pytest.raises(MissingRevision, match="seed 7 of 9m"):
+        survey(study(seeds=(7, 8)), locations("9m"))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, current_thread
+from typing import Any
 
 import pytest
 import torch
 
-from ingest.locations import CheckpointLocation, find_checkpoints
+from ingest.locations import CheckpointLocation, MissingCheckpoint, find_checkpoints
 from ingest.prefetch import Prefetch
 from ingest.weight_files import CorruptCheckpoint, UnsafeWeights
 from ingest.weights import read_weights
@@ -208,3 +209,39 @@ def test_pickles_are_read_only_when_that_is_allowed(locations: list[CheckpointLo
         prefetch.weights(location)
     with Prefetch(lambda _: folder, allow_pickle=True) as prefetch:
         assert prefetch.weights(location).sha256 == stored.sha256
+
+
+def test_files_that_vanish_between_fetching_and_reading_are_fetched_once_more(
+    locations: list[CheckpointLocation], tmp_path: Path
+) -> None:
+    whole, index = tmp_path / "whole", tmp_path / "sharded" / "model.safetensors.index.json"
+    models.save_checkpoint(whole)
+    models.save_checkpoint(index.parent, max_shard_size="20KB")
+    for folder, lost in ((whole, "model.safetensors"), (index.parent, "model-00002*")):
+        fetched: list[Path] = []
+
+        def fetch(_: CheckpointLocation, folder: Path = folder, lost: str = lost, fetched: Any = fetched) -> Path:
+            """A cache in which another process evicts what was fetched, the first time."""
+            [file] = folder.glob(lost) if not fetched else [fetched[0]]
+            file.rename(file.with_suffix(".gone")) if not fetched else file.with_suffix(".gone").rename(file)
+            fetched.append(file)
+            return folder
+
+        with Prefetch(fetch) as prefetch:
+            assert prefetch.weights(locations[0]).tensors
+        assert len(fetched) == 2
+
+
+def test_files_that_stay_away_are_an_error_after_the_second_time(
+    locations: list[CheckpointLocation], tmp_path: Path
+) -> None:
+    fetched: list[CheckpointLocation] = []
+    (tmp_path / "empty").mkdir()
+
+    def fetch(location: CheckpointLocation) -> Path:
+        fetched.append(location)
+        return tmp_path / "empty"
+
+    with Prefetch(fetch) as prefetch, pytest.raises(MissingCheckpoint, match=r"holds no model\.safetensors"):
+        prefetch.weights(locations[0])
+    assert len(fetched) == 2

@@ -28,7 +28,7 @@ from ingest.measure import measure
 from ingest.readout import _batches
 from ingest.readout import read as read_passes
 from ingest.scores import VocabularyClasses
-from ingest.windows import InvalidWindow, WindowPolicy, context_lengths, passes, windows
+from ingest.windows import InvalidWindow, WindowPolicy, context_lengths, measured, passes, windows
 from tests import models
 
 WINDOW = 32
@@ -144,16 +144,22 @@ def test_every_target_is_predicted_from_the_context_of_its_policy(
     model, window = models.make_model(architecture), 12
     ids = torch.cat([torch.tensor([5]), ids[1:]])  # a BOS that no document ends with
     lengths = lengths_of_documents(ids)
-    readout = read_passes(model, ids, passes(policy, len(ids) - 1, lengths, window, bos=bos))
-    contexts = context_lengths(policy, len(ids) - 1, lengths, window)
+    known = measured(policy, len(ids) - 1, lengths, bos=bos)
+    readout = read_passes(model, ids, passes(policy, len(ids) - 1, lengths, window, bos=bos), measured=known)
+    assert len(readout.hidden) == known.sum()
+    contexts = context_lengths(policy, len(ids) - 1, lengths, window, bos=bos)
     begins = {0, *np.cumsum(lengths).tolist()} if policy == "documents" else {0}
     for target in [0, 1, 6, 7, 13, 14, 44, 45, 57, 60, 77, 78, 79, 200, len(ids) - 2]:
         begin = max(start for start in begins if start <= target)
-        seen = [5, *ids[begin + 1 : target + 1].tolist()]
+        seen = [5] * (bos or policy == "truncated") + ids[begin + 1 : target + 1].tolist()
+        assert known[target] == bool(seen)
+        if not seen:
+            continue
         if len(seen) > contexts[target]:
             seen = seen[-contexts[target] :] if policy != "truncated" or not bos else [5, *seen[1 - window :]]
         expected = plain_logits(model, torch.tensor(seen))[-1]
-        torch.testing.assert_close(readout.logits(slice(target, target + 1))[0], expected, rtol=0, atol=1e-5)
+        row = int(known[:target].sum())
+        torch.testing.assert_close(readout.logits(slice(row, row + 1))[0], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -165,6 +171,14 @@ def test_both_kinds_of_attention_read_the_same(attention: Any, ids: torch.Tensor
     assert torch.equal(together.hidden[:], alone.hidden[:])
     plain = plain_logits(models.make_model(), ids[:WINDOW])
     torch.testing.assert_close(alone.logits(slice(0, WINDOW)), plain, rtol=0, atol=1e-5)
+
+
+def test_weights_in_float64_give_states_in_float32(ids: torch.Tensor) -> None:
+    model = models.make_model().double()
+    readout = read(model, ids[:40], window=64)
+    assert readout.hidden[:].dtype == torch.float32
+    expected = plain_logits(model, ids[:39]).float()
+    torch.testing.assert_close(readout.logits(), expected, rtol=0, atol=1e-5)
 
 
 def test_windows_shorter_than_what_proves_the_head_are_read(ids: torch.Tensor) -> None:

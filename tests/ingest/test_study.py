@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from ingest.study import KINDS, BadStudy, CorpusSpec, CustomSpec, ProtocolSpec, ReferenceSpec, Study, read_study
+from ingest.derived_spec import DerivedSpec
+from ingest.study import (
+    KINDS,
+    BadStudy,
+    CorpusSpec,
+    CustomSpec,
+    ProtocolSpec,
+    ReferenceSpec,
+    Study,
+    read_study,
+)
 
 FULL = """
 suite = "folder"
@@ -60,13 +70,24 @@ def test_every_key_is_read_and_paths_start_at_the_file(tmp_path: Path, monkeypat
         kinds=("seed", "final"),
         layers=("document",),
         tokens_per_step=2048,
-        corpus=CorpusSpec(Path("/home/ada/prose.txt"), "prose", "none", "line", "CC0-1.0"),
+        corpus=CorpusSpec(Path("/home/ada/prose.txt"), "prose", "none", "line", licence="CC0-1.0"),
         protocol=ProtocolSpec(window=64),
         references=(
             ReferenceSpec("unigram", text=tmp_path / "texts/train.txt"),
             ReferenceSpec("pile", counts=Path("/data/pile.npy"), smoothing="none", repair=True),
         ),
     )
+
+
+def test_a_reference_of_n_grams_says_how_its_text_is_counted(tmp_path: Path) -> None:
+    table = "[references.trigram]\ntext = 'a.txt'\norder = 3\nweight = 2\neos = 'none'\nsplit = 'line'"
+    expected = ReferenceSpec("trigram", text=tmp_path / "a.txt", order=3, weight=2.0, eos="none", split="line")
+    assert read_study(study_file(tmp_path, table)).references == (expected,)
+    assert ReferenceSpec("plain").order == ReferenceSpec("plain").weight == 1
+
+
+def test_a_number_format_is_text_and_no_number(tmp_path: Path) -> None:
+    assert read_study(study_file(tmp_path, "[protocol]\ndtype = 'float64'")).protocol.dtype == "float64"
 
 
 def test_an_empty_study_wants_everything_under_the_name_of_its_file(tmp_path: Path) -> None:
@@ -84,6 +105,34 @@ def test_no_kinds_means_scores_only(tmp_path: Path) -> None:
 def test_a_protocol_is_named_after_what_is_not_the_default() -> None:
     assert ProtocolSpec(window=64, vocabulary="model").name == "concatenated-64-full-width"
     assert len({ProtocolSpec(window=w, vocabulary=v).name for w in (2, 4) for v in ("tokenizer", "model")}) == 4
+
+
+def test_items_are_sequences_of_their_own_unless_the_study_says_otherwise(tmp_path: Path) -> None:
+    study = read_study(study_file(tmp_path, "[corpus]\nitems = 'blimp'"))
+    assert (study.protocol.windows, study.protocol.bos) == ("documents", True)
+    said = read_study(study_file(tmp_path, "[corpus]\nitems = 'blimp'\n[protocol]\nwindows = 'concatenated'"))
+    assert said.protocol.windows == "concatenated"
+    plain = read_study(study_file(tmp_path, ""))
+    assert plain.with_options(corpus_items="pairs").protocol.windows == "documents"
+    assert plain.with_options(corpus_items="pairs", protocol_windows="truncated").protocol.windows == "truncated"
+    assert said.with_options(corpus_items="pairs").protocol.windows == "concatenated"
+
+
+def test_spans_of_a_text_are_read_without_bos_and_other_derived_corpora_as_their_text(tmp_path: Path) -> None:
+    spans = read_study(study_file(tmp_path, "[corpus.derived]\nkind = 'in-context'\nname = 'spans'"))
+    assert spans.corpus.derived == DerivedSpec("in-context", "spans", target=501, short_from=450, long_from=100)
+    assert spans.protocol.name == "documents-2048-without-bos"
+    noise = read_study(
+        study_file(tmp_path, "[corpus.derived]\nkind = 'noised'\npercent = 20"), ["corpus.derived.percent = 60"]
+    )
+    assert noise.corpus.derived == DerivedSpec("noised", percent=60, seed=0)
+    assert noise.protocol == ProtocolSpec()
+
+
+@pytest.mark.parametrize("windows", ["concatenated", "documents", "truncated"])
+def test_all_windows_may_do_without_bos(tmp_path: Path, windows: str) -> None:
+    study = read_study(study_file(tmp_path, f"[protocol]\nwindows = '{windows}'\nbos = false"))
+    assert study.protocol.name == f"{windows}-2048-without-bos"
 
 
 CUSTOM = """
@@ -152,16 +201,54 @@ REFUSED = {
     "a value for a table": ("corpus = 'prose.txt'", "[corpus]", "must be a table"),
     "values for references": ("references = ['u']", "references", "[references.NAME]"),
     "too small a window": ("[protocol]\nwindow = 1", "window", "at least 2 tokens, not 1"),
-    "windows without BOS": ("[protocol]\nbos = false", "bos", "must be true"),
     "a reference of nothing": ("[references.u]", "Reference u", "either text or counts"),
     "a reference of both": ("[references.u]\ntext = 'x'\ncounts = 'y'", "Reference u", "either text or counts"),
+    "an order of counts": ("[references.u]\ncounts = 'x'\norder = 2", "Reference u", "counted from a text"),
+    "an order that is none": ("[references.u]\ntext = 'x'\norder = 6", "order 6", "1 to 5"),
+    "an unsmoothed order": (
+        "[references.u]\ntext = 'x'\norder = 2\nsmoothing = 'none'",
+        "Reference u",
+        "drop smoothing",
+    ),
+    "an order without weight": (
+        "[references.u]\ntext = 'x'\norder = 2\nweight = 0",
+        "weight 0",
+        "above 0",
+    ),
+    "a weight that is no number": ("[references.u]\ntext = 'x'\nweight = 'heavy'", "weight", "a number, not 'heavy'"),
     "references of another width": (
         "[protocol]\nvocabulary = 'model'\n[references.u]\ntext = 'x'",
         "vocabulary is model",
         "set it to tokenizer",
     ),
     "a negative top-k": ("top_k = -1", "top_k", "0, to keep none, or more"),
-    "documents without BOS": ("[protocol]\nwindows = 'documents'\nbos = false", "bos", "of kind documents begin with"),
+    "unknown items": ("[corpus]\nitems = 'pair'", "Unknown corpus.items pair", "did you mean pairs?"),
+    "split items": ("[corpus]\nitems = 'pairs'\nsplit = 'line'", "items and split", "exclude each other"),
+    "a derived corpus of no kind": ("[corpus.derived]\npercent = 20", "[corpus.derived]", "lacks kind"),
+    "an unknown kind of derived corpus": (
+        "[corpus.derived]\nkind = 'noise'",
+        "Unknown corpus.derived.kind noise",
+        "did you mean noised?",
+    ),
+    "no share of noise": ("[corpus.derived]\nkind = 'noised'", "kind noised", "percent from 1 to 100, not None"),
+    "too much noise": ("[corpus.derived]\nkind = 'noised'\npercent = 101", "kind noised", "from 1 to 100, not 101"),
+    "a negative seed of noise": (
+        "[corpus.derived]\nkind = 'noised'\npercent = 20\nseed = -1",
+        "seed -1",
+        "give 0 or more",
+    ),
+    "no length": ("[corpus.derived]\nkind = 'truncated'\nlength = 0", "kind truncated", "at least 1, not 0"),
+    "a key of another kind": (
+        "[corpus.derived]\nkind = 'truncated'\nlength = 9\nseed = 2",
+        "Key seed",
+        "says nothing of truncated",
+    ),
+    "spans out of order": (
+        "[corpus.derived]\nkind = 'in-context'\ntarget = 400",
+        "long_from, short_from, target 100, 450, 400",
+        "rise in this order",
+    ),
+    "a derived corpus that is no table": ("[corpus]\nderived = 'noised'", "[corpus.derived]", "must be a table"),
     "custom without a list": ("kinds = ['custom']", "custom", "write a [[custom]] table"),
     "custom as one table": ("[custom]\nmodel = 'a'", "custom", "[[custom]] for each comparison"),
     "custom without q": ("[[custom]]\nmodel = 'a'\nstep = 1", "number 1", "lacks model_q, step_q: add it"),

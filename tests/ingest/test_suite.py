@@ -146,7 +146,6 @@ def test_every_suite_of_the_package_is_described_and_known_by_name() -> None:
 # Suites of the user's own
 
 OWN = """
-description = "mine"
 repository = "me/{model}-run{seed}"
 revision = "ckpt-{step}"
 seeds = [1, 2]
@@ -180,10 +179,19 @@ def test_a_suite_of_ones_own_is_a_file_that_a_study_names(tmp_path: Path) -> Non
     [
         (("revision", "revisions"), "Unknown key revisions in suite"),
         (("[models.a]", "[models.a]\nsize = 3"), "wrong key .*model a has no size"),
-        (('description = "mine"', ""), "lacks 'description'"),
+        (("steps = [{ from = 0, to = 20, by = 10 }]", ""), "lacks 'steps'"),
         (("[models.a]", 'only = ["c"]\n[models.a]'), "lacks 'c'"),
         (("steps = [5]", "steps = [{ from = 1 }]"), "lacks 'to'"),
         (("[models.a]", "[models.a"), "is no TOML file"),
+        (("seeds = [1, 2]", ""), "names no checkpoint: give it seeds, and models with steps"),
+        (("to = 20", "to = -1"), "names no checkpoint"),
+        (("by = 10", "by = 0"), "must not be zero"),
+        (("{model}-run{seed}", "{size}"), "lacks 'size'"),
+        (("{model}-run{seed}", "{"), "Single '{'"),
+        (("ckpt-{step}", "ckpt-{number}"), "lacks 'number'"),
+        (('revision = "ckpt-{step}"', ""), "lacks 'revision'"),
+        (("seeds = [1, 2]", 'seeds = ["a"]'), "a seed is no number but 'a'"),
+        (("[models.a]", '[models.a]\nbytes = "many"'), "bytes of model a is no number"),
     ],
 )
 def test_a_suite_that_cannot_be_followed_is_one_sentence(tmp_path: Path, change: tuple[str, str], message: str) -> None:

@@ -167,9 +167,10 @@ def test_a_tokenizer_without_end_of_text_has_no_eos(tmp_path: Path):
 
 def test_a_configuration_that_names_no_known_token_is_refused(tmp_path: Path):
     tiny_tokenizers.byte_level(tmp_path / "tokenizer.json")
-    tiny_tokenizers.write_json(tmp_path / "tokenizer_config.json", {"eos_token": "<end>"})
-    with pytest.raises(UnknownPiece, match="<end>"):
-        load_vocabulary(tmp_path)
+    for token, named in (("<end>", "<end>"), (5, "names 5"), ({"text": "<end>"}, "names None")):
+        tiny_tokenizers.write_json(tmp_path / "tokenizer_config.json", {"eos_token": token})
+        with pytest.raises(UnknownPiece, match=named):
+            load_vocabulary(tmp_path)
 
 
 def test_a_folder_with_another_form_of_tokenizer_is_read_through_transformers(tmp_path: Path):

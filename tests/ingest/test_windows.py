@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ingest.windows import InvalidWindow, Window, WindowPolicy, context_lengths, passes, windows
+from ingest.windows import InvalidWindow, Window, WindowPolicy, context_lengths, measured, passes, windows
 
 sizes = st.tuples(st.integers(1, 80), st.integers(1, 24)).flatmap(
     lambda size: st.tuples(st.just(size[0]), st.just(size[1]), st.integers(1, size[1]))
@@ -99,7 +99,8 @@ def context_of(policy: WindowPolicy, lengths: list[int], window: int, bos: bool,
         if len(before) <= window:
             return before
         return [0, *before[-(window - 1) :]] if bos else before[-window:]
-    return before[-slid(len(before), window, window // 2)[len(before)] :]
+    before = before if bos else before[1:]
+    return before[-slid(len(before), window, window // 2)[len(before)] :] if before else []
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -109,6 +110,8 @@ def test_every_target_is_contributed_once_from_the_context_that_its_policy_defin
 ) -> None:
     lengths, window, bos = text
     n_targets = sum(lengths)
+    known = measured(policy, n_targets, lengths, bos=bos)
+    assume(known.any())
     seen: dict[int, list[int]] = {}
     for part in passes(policy, n_targets, lengths, window, bos=bos):
         inputs = [0] * part.bos + list(range(part.input_start, part.input_end))
@@ -118,10 +121,12 @@ def test_every_target_is_contributed_once_from_the_context_that_its_policy_defin
         ):
             assert target not in seen
             seen[target] = inputs[: row + 1]
-    assert seen == {target: context_of(policy, lengths, window, bos, target) for target in range(n_targets)}
-    contexts = context_lengths(policy, n_targets, lengths, window)
+    expected = {target: context_of(policy, lengths, window, bos, target) for target in range(n_targets)}
+    assert seen == {target: context for target, context in expected.items() if context}
+    assert known.tolist() == [target in seen for target in range(n_targets)]
+    contexts = context_lengths(policy, n_targets, lengths, window, bos=bos)
     assert contexts.dtype == np.int32
-    assert contexts.tolist() == [len(seen[target]) for target in range(n_targets)]
+    assert contexts.tolist() == [len(expected[target]) for target in range(n_targets)]
 
 
 def test_a_document_begins_with_its_own_bos_and_a_long_one_goes_on_without() -> None:
@@ -130,6 +135,16 @@ def test_a_document_begins_with_its_own_bos_and_a_long_one_goes_on_without() -> 
         Window(3, 6, 2, 6, bos=True),
         Window(4, 8, 6, 8),
     ]
+
+
+def test_without_bos_a_document_begins_with_a_token_that_nothing_predicts() -> None:
+    parts = [Window(1, 2, 1, 2), Window(4, 8, 4, 8), Window(6, 9, 8, 9)]
+    assert passes("documents", 9, [2, 1, 6], 4, bos=False) == parts
+    assert measured("documents", 9, [2, 1, 6], bos=False).nonzero()[0].tolist() == [1, 4, 5, 6, 7, 8]
+    assert passes("concatenated", 5, [2, 3], 4, bos=False) == [Window(1, 5, 1, 5)]
+    assert measured("truncated", 3, [3], bos=False).all()
+    with pytest.raises(InvalidWindow, match="no token has one before it"):
+        passes("documents", 3, [1, 1, 1], 4, bos=False)
 
 
 def test_truncated_windows_hold_their_size_with_bos_or_without() -> None:

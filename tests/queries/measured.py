@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from warehouse import annotations, comparisons, dimensions, evaluations, ledger, pairs, schema
 from warehouse.database import Database
+from warehouse.items import Paradigm, ParadigmKind, Role, save_items
 from warehouse.layer import TOTAL, Category, Layer
 from warehouse.values import CorpusValues
 
@@ -28,7 +29,10 @@ PIECES = [f" word{number}" if number % 2 else f"part{number}" for number in rang
 
 @dataclass
 class Measured:
-    """What was loaded. scores and references: by (model, seed, step). kl: by (p, q), each (model, seed, step)."""
+    """What was loaded. scores and references: by (model, seed, step). kl: by (p, q), each (model, seed, step).
+
+    items: by paradigm the documents of each item, the good, correct or short one first.
+    """
 
     database: Database
     models: Sequence[str]
@@ -41,6 +45,7 @@ class Measured:
     references: dict[Member, Floats] = field(default_factory=dict)
     kl: dict[tuple[Member, Member], Floats] = field(default_factory=dict)
     more_seeds: dict[str, list[int]] = field(default_factory=dict)
+    items: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
     corpus_id: int = 0
     first_token_id: int = 0
     protocol_id: int = 0
@@ -78,10 +83,11 @@ def measure(
     seeds: Sequence[int] = (0, 1, 2),
     steps: Sequence[int] = (0, 16, 64),
     unmeasured: Collection[str] = (),
+    eos: bool = False,
 ) -> Measured:
-    """Fill a database with a corpus, layers, evaluations and comparisons of kinds seed, step and final.
+    """Fill a database with a corpus, items, layers, evaluations and comparisons of kinds seed, step and final.
 
-    unmeasured: what some tokens lack, of "scores" and "kl".
+    unmeasured: what some tokens lack, of "scores" and "kl". eos: documents, but for the last, end in one.
     """
     random = np.random.default_rng(7)
     documents = np.sort(random.integers(0, n_documents, n_tokens)).astype(np.int32)
@@ -95,8 +101,12 @@ def measure(
         random.integers(0, VOCABULARY, n_tokens).astype(np.int32),
         {},
     )
+    if eos:
+        last = np.flatnonzero(np.diff(documents, append=-1))
+        held.vocab_ids[last] = np.where(documents[last] == documents[-1], 1, 0)
     with database.engine().begin() as connection:
-        _load_corpus(connection, held)
+        _load_corpus(connection, held, "after-document" if eos else "none")
+        _load_items(connection, held)
         _load_layers(connection, held, random)
         _load_dimensions(connection, held)
         values = CorpusValues(held.corpus_id)
@@ -105,7 +115,7 @@ def measure(
     return held
 
 
-def _load_corpus(connection: sqlalchemy.Connection, held: Measured) -> None:
+def _load_corpus(connection: sqlalchemy.Connection, held: Measured, eos_policy: str) -> None:
     tokenizer = dimensions.save_tokenizer(
         connection,
         name="tokenizer",
@@ -125,7 +135,7 @@ def _load_corpus(connection: sqlalchemy.Connection, held: Measured) -> None:
         tokenizer_id=tokenizer,
         text_sha256="x" * 64,
         token_sha256="y" * 64,
-        eos_policy="none",
+        eos_policy=eos_policy,
         source="made up",
         licence=None,
         n_characters=4 * n,
@@ -163,6 +173,43 @@ def _load_corpus(connection: sqlalchemy.Connection, held: Measured) -> None:
         smoothing="none",
         source="made up",
         sha256="r" * 64,
+    )
+
+
+#: Kind of each paradigm, and the roles of its items in the order of their documents.
+ITEMS: dict[str, tuple[ParadigmKind, tuple[str, ...]]] = {
+    "agreement": ("minimal_pairs", ("good", "bad")),
+    "binding": ("minimal_pairs", ("good", "bad")),
+    "quiz": ("options", ("correct", "incorrect-1", "incorrect-2")),
+    "in-context-learning": ("spans", ("short", "long")),
+}
+
+
+def _load_items(connection: sqlalchemy.Connection, held: Measured) -> None:
+    """Documents stand in several items, which they would not in earnest."""
+    n = int(held.documents[-1]) + 1
+    held.items = {
+        "agreement": [(first, first + 1) for first in range(0, n - 1, 2)],
+        "binding": [(first + 1, first) for first in range(n - 1)],
+        "quiz": [(first, first + 1, first + 2) for first in range(0, n - 3, 3)],
+        "in-context-learning": [(first + 1, first) for first in range(0, n - 1, 2)],
+    }
+    save_items(
+        connection,
+        held.corpus_id,
+        [
+            Paradigm(
+                name,
+                kind,
+                "made up",
+                tuple(
+                    Role(number, role, document)
+                    for number, item in enumerate(held.items[name])
+                    for role, document in zip(roles, item, strict=True)
+                ),
+            )
+            for name, (kind, roles) in ITEMS.items()
+        ],
     )
 
 

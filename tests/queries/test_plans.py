@@ -19,6 +19,16 @@ QUESTIONS = {
         "score_chunk",
         "evaluation_id",
     ),
+    "words of a checkpoint": (
+        f"select avg(corrected_surprisal) from word_score where {ONE_STEP} and seed = 1",
+        "score_chunk",
+        "evaluation_id",
+    ),
+    "pieces of the words of a corpus": (
+        f"select avg(corrected_surprisal) from word_score where {ONE_STEP} and seed = 1",
+        "token_chunk",
+        "corpus_id",
+    ),
     "pairs of a step": (
         f"select seed_p, seed_q, avg(kl) from pairwise_kl where kind = 'seed' and {ONE_STEP} group by 1, 2",
         "divergence_chunk",
@@ -35,6 +45,46 @@ QUESTIONS = {
         "chunk_id",
     ),
     "tokens of a chunk": ("select piece from tokens where chunk_id = 1", "token_chunk", "chunk_id"),
+    "sequences of a checkpoint": (
+        f"select avg(bits_per_byte) from sequence_score where {ONE_STEP} and seed = 1",
+        "document_score_chunk",
+        "evaluation_id",
+    ),
+    "sequences of a step's pairs": (
+        f"select seed_p, avg(kl) from sequence_divergence where kind = 'seed' and {ONE_STEP} group by 1",
+        "document_divergence_chunk",
+        "pair_id",
+    ),
+    "pairs of a paradigm by a checkpoint": (
+        f"select avg(margin) from minimal_pairs where {ONE_STEP} and seed = 1 and paradigm = 'agreement'",
+        "document_score_chunk",
+        "evaluation_id",
+    ),
+    "items of a paradigm": (
+        f"select avg(margin) from minimal_pairs where {ONE_STEP} and seed = 1 and paradigm = 'agreement'",
+        "item",
+        "paradigm_id",
+    ),
+    "accuracy of a checkpoint": (
+        f"select avg(accuracy) from minimal_pair_accuracy where {ONE_STEP} and seed = 1",
+        "paradigm_score",
+        "evaluation_id",
+    ),
+    "answers of a step": (
+        f"select convergence from task_convergence where {ONE_STEP} and paradigm = 'agreement'",
+        "paradigm_divergence",
+        "evaluation_p",
+    ),
+    "options of a checkpoint": (
+        f"select perplexity_correct from option_perplexity where {ONE_STEP} and seed = 1",
+        "document_score_chunk",
+        "evaluation_id",
+    ),
+    "spans of a checkpoint": (
+        f"select score from in_context_learning_score where {ONE_STEP} and seed = 1",
+        "document_score_chunk",
+        "evaluation_id",
+    ),
     "a layer": ("select value from token_annotation where layer = 'pos'", "annotation_chunk", "layer_id"),
 }
 
@@ -77,6 +127,22 @@ def test_scores_without_their_context_do_not_read_the_tokens(measured: Measured)
     assert "token_chunk" not in tables("token_id, surprisal")
 
 
+@pytest.mark.parametrize(
+    "view",
+    [
+        *("sequence_score", "sequence_divergence", "minimal_pairs", "minimal_pair_accuracy", "task_convergence"),
+        *("option_perplexity", "in_context_learning_score"),
+    ],
+)
+def test_views_of_sequences_read_no_tokens(measured: Measured, view: str) -> None:
+    with measured.database.read() as reader:
+        row = reader.execute(f"explain (format json) select * from {view}".encode()).fetchone()
+    assert row is not None
+    read = {node.get("Relation Name", "") for node in nodes(row[0][0]["Plan"])}
+    assert not read & {"token_chunk", "score_chunk", "divergence_chunk", "annotation_chunk"}
+    assert read & {"document_score_chunk", "document_divergence_chunk", "paradigm_score", "paradigm_divergence"}
+
+
 @pytest.mark.parametrize("view", ["expected_convergence", "token_convergence", "pairwise_kl", "relative_divergence"])
 def test_the_run_set_is_a_condition_like_any_other(measured: Measured, view: str) -> None:
     """The function that names it is taken in, so that the planner estimates as if the name stood there."""
@@ -85,3 +151,28 @@ def test_the_run_set_is_a_condition_like_any_other(measured: Measured, view: str
     plan = "\n".join(line for (line,) in lines)
     assert "chosen_run_set" not in plan
     assert "current_setting('warehouse.run_set'" in plan
+
+
+FACTS = {"score_chunk", "divergence_chunk", "convergence_chunk", "annotation_chunk", "token_chunk", "reference_chunk"}
+SUMMED = (
+    *("expected_convergence", "conditional_convergence", "expected_surprisal", "conditional_surprisal"),
+    *("relative_divergence", "relative_divergence_outliers", "phase_statistics", "reference_divergence"),
+)
+
+
+@pytest.mark.parametrize("view", SUMMED)
+def test_everyday_questions_are_answered_without_facts(measured: Measured, view: str) -> None:
+    with measured.database.read() as reader:
+        row = reader.execute(f"explain (verbose, format json) select * from {view}".encode()).fetchone()
+    assert row is not None
+    read = {node["Relation Name"] for node in nodes(row[0][0]["Plan"]) if "Relation Name" in node}
+    assert read & {"convergence_summary", "score_summary"}
+    assert not read & FACTS
+
+
+def test_the_jackknife_is_taken_into_the_query(measured: Measured) -> None:
+    """Called as a function it takes five times as long, for every row."""
+    with measured.database.read() as reader:
+        row = reader.execute(b"explain (format json) select * from conditional_convergence").fetchone()
+    assert row is not None
+    assert "jackknife_error" not in {node.get("Function Name") for node in nodes(row[0][0]["Plan"])}

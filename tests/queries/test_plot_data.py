@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from matplotlib.figure import Figure
 
 from queries import captions, figures, plot_data
-from queries.plot_data import Choice
+from queries.plot_data import AmbiguousChoice, Choice, UnknownChoice
 from tests.queries.rows import (
     TRAINING_STEPS,
     Connection,
     Text,
+    add_curve,
     add_evaluation,
     add_run,
     add_text,
     add_training,
+    insert_many,
+    summary,
 )
 from warehouse.database import Database
 
@@ -104,6 +108,98 @@ def test_incomplete_comparisons_are_left_out_and_counted(loaded: Database, conne
     assert 16 not in set(curves["step"])
     assert subject.n_incomplete == 2
     assert "incomplete: 2" in captions.of_convergence(subject, "estimated").subtitle
+
+
+# --- kinds with another model or step on the other side --------------------------------------------------------------
+
+
+def add_pairs_of_sides(
+    connection: Connection, text: Text, kind: str, kl: Mapping[tuple[str, int, str, int], float]
+) -> None:
+    """Comparisons of (model, step) with (model, step), each with a mean KL."""
+    models = dict(connection.execute("select name, model_id from warehouse.model").fetchall())
+    for (p, step, q, step_q), value in kl.items():
+        sides = {"kind": kind, "model_q_id": models[q], "step_q": step_q}
+        add_curve(connection, text, models[p], [step], [value], **sides)
+
+
+def drawn(database: Database, choice: Choice) -> pd.DataFrame:
+    with database.read() as reader:
+        return plot_data.convergence(reader, plot_data.choose(reader, choice))
+
+
+def points(curves: pd.DataFrame, *columns: str) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in curves[[*columns, "convergence"]].itertuples(index=False)]
+
+
+@pytest.mark.parametrize("kind", ["size", "matched"])
+def test_two_models_have_a_panel_each_way_and_the_phases_of_the_one_that_gives_p(
+    loaded: Database, connection: Connection, text: Text, kind: str
+) -> None:
+    kl = {("small", 0, "medium", 4): 1.0, ("small", 4, "medium", 4): 2.0, ("medium", 4, "small", 4): 3.0}
+    add_pairs_of_sides(connection, text, kind, kl)
+    curves = drawn(loaded, Choice(kind))
+    assert points(curves, "model", "step") == [
+        ("small and medium", 0, -1.0),
+        ("small and medium", 4, -2.0),
+        ("medium and small", 4, -3.0),
+    ]
+    with loaded.read() as reader:
+        phases = plot_data.phases(reader, plot_data.choose(reader, Choice()), "estimated")
+    shaded = plot_data.phases_of(phases, curves)
+    for panel, model in (("small and medium", "small"), ("medium and small", "medium")):
+        ends = ["first_step", "last_step"]
+        assert shaded.loc[shaded["model"] == panel, ends].values.tolist() == (
+            phases.loc[phases["model"] == model, ends].values.tolist()
+        )
+    assert points(drawn(loaded, Choice(kind, models=("medium",))), "model", "step") == [("medium and small", 4, -3.0)]
+
+
+def test_of_many_steps_of_q_eight_have_a_line_the_first_and_last_among_them(
+    loaded: Database, connection: Connection, text: Text
+) -> None:
+    kl = {("small", step, "medium", other): step + other / 8 for step in (0, 1) for other in range(11)}
+    add_pairs_of_sides(connection, text, "cross", kl)
+    parts = connection.execute(
+        "select comparison_id, layer_id from warehouse.comparison as c, warehouse.annotation_layer as a"
+        " where c.kind = 'cross' and a.name = 'word_class'"
+    ).fetchall()
+    insert_many(connection, "convergence_summary", [summary(*part, sum_kl=1.0) for part in parts])
+    lines = plot_data.convergence_by_step_q(drawn(loaded, Choice("cross")))
+    assert lines is not None
+    assert list(lines["value"].unique()) == [f"q at step {other}" for other in (0, 1, 3, 4, 6, 7, 9, 10)]
+    assert points(lines[lines["other"] == 10], "step") == [(0, -1.25), (1, -2.25)]
+    with loaded.read() as reader:
+        words = _words(figures.convergence(reader, Choice("cross")))
+        one = figures.convergence(reader, Choice("cross", step_q=7))
+        with pytest.raises(AmbiguousChoice, match="choose one with --step-q"):
+            figures.conditional(reader, Choice("cross"))
+        figures.conditional(reader, Choice("cross", step_q=7))
+        with pytest.raises(UnknownChoice, match="kind cross has a q at step 77"):
+            figures.convergence(reader, Choice("cross", step_q=77))
+    assert "Shown are 8 of 11 steps of q." in words
+    assert "steps of q" not in _words(one)
+
+
+def test_of_studies_of_several_lists_of_steps_the_latest_last_and_the_nearest_next_step_are_drawn(
+    loaded: Database, connection: Connection, text: Text
+) -> None:
+    for kind, other in (("final", 16), ("final", 64), ("step", 16), ("step", 4)):
+        add_pairs_of_sides(connection, text, kind, {("small", 0, "small", other): other})
+        add_pairs_of_sides(connection, text, f"{kind}_reverse", {("small", other, "small", 0): other})
+    for kind, other in (("final", 64), ("final_reverse", 64), ("step", 4), ("step_reverse", 4)):
+        # Also where p is the later one, the curve is of the earlier steps.
+        assert points(drawn(loaded, Choice(kind)), "step") == [(0, -float(other))], kind
+
+
+def test_listed_comparisons_of_one_step_of_q_each_are_one_curve(
+    loaded: Database, connection: Connection, text: Text
+) -> None:
+    kl = {("small", 0, "small", 64): 1.0, ("small", 4, "small", 16): 2.0}
+    add_pairs_of_sides(connection, text, "custom", kl)
+    curves = drawn(loaded, Choice("custom"))
+    assert points(curves, "model", "step") == [("small", 0, -1.0), ("small", 4, -2.0)]
+    assert plot_data.convergence_by_step_q(curves) is None
 
 
 def test_a_caption_speaks_of_a_band_only_where_an_interval_is_known(loaded: Database, connection: Connection) -> None:

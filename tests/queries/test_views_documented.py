@@ -34,7 +34,23 @@ CONTRACT = {
         "definition, corpus, protocol, family, model, phase, first_step, last_step, convergence_change, "
         "slope_per_log2_step, reconverged_fraction, divergence_reduction"
     ),
+    "sequence_score": (
+        f"{EVALUATION}, document, name, log_probability, log_probability_with_eos, n_tokens, n_words, n_bytes, "
+        "surprisal_per_token, surprisal_per_word, surprisal_per_byte, bits_per_byte"
+    ),
+    "sequence_divergence": f"{COMPARISON}, seed_p, seed_q, document, name, n_tokens, sum_kl, kl",
+    "minimal_pairs": (
+        f"{EVALUATION}, paradigm, category, item, log_probability_good, log_probability_bad, margin, is_correct"
+    ),
+    "minimal_pair_accuracy": f"{EVALUATION}, paradigm, category, n_items, accuracy, se_accuracy",
+    "task_convergence": (
+        "corpus, protocol, run_set, family, model, step, paradigm, n_items, n_pairs, n_seeds, convergence, se_seed"
+    ),
+    "option_perplexity": f"{EVALUATION}, paradigm, category, n_items, perplexity_correct, perplexity_incorrect",
+    "in_context_learning_score": f"{EVALUATION}, paradigm, n_items, score, se_score",
     "token_annotation": "corpus, layer, model, token_id, value, value_number",
+    "words": "corpus, document, token_id, word, n_pieces, char_start, char_end",
+    "word_score": f"{EVALUATION}, token_id, document, word, n_pieces, surprisal, corrected_surprisal",
 }
 
 FILES = [file for file in definitions() if file.kind == "view"]

@@ -243,6 +243,9 @@ def test_two_seeds_loaded_at_once_are_both_in_the_comparison(measured: Measured)
         for seed in (3, 4):
             add_run(connection, measured, model_key(connection, "small"), seed)
         ids = evaluation_ids(connection, measured)
+        # Evaluations of a corpus with items come one after another.
+        for table in ("paradigm_divergence", "paradigm_score", "item", "paradigm"):
+            connection.exec_driver_sql(f"delete from warehouse.{table}")
 
     def one(seed: int) -> None:
         try:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import Outcome
 from tests.contents import findings, frame
+from tests.queries.crossed import compare
 from tests.queries.measured import Measured, measure
 from warehouse.database import Database
 
@@ -41,6 +42,23 @@ def test_a_run_is_flagged_listed_and_unflagged(measured: Measured, command: Comm
     assert (ended.status, ended.output) == (0, "Unflagged: small seed 2 is part of run set default.\n")
     assert shown_seeds(measured) == [[0, 1, 2]]
     assert command("runs", "list", "--format", "csv").output.splitlines() == listed[:1]
+
+
+def test_sums_that_a_changed_standing_forgets_are_said_to_wait(named_database: Database, command: Command) -> None:
+    measured = measure(named_database, models=("small", "large"), steps=(0, 16), n_tokens=300)
+    with named_database.engine().begin() as connection:
+        for p, q in (("small", "large"), ("large", "small")):
+            compare(connection, measured, "cross", (p, 0), (q, 16))
+    wait = "Of kind cross, which keeps sums and no tokens, {} comparisons wait to be measured again: run the ingestion "
+    flagged = command("runs", "flag", "small", "2", "--note", "diverged")
+    assert flagged.output.splitlines()[1:] == [wait.format(2) + "of their study."]
+    assert findings(named_database) == {}
+    for arguments in (
+        ["runs", "unflag", "small", "2"],
+        ["checkpoints", "quarantine", "large", "1", "16", "--reason", "a spike"],
+        ["checkpoints", "release", "large", "1", "16"],
+    ):
+        assert wait.format(2) in command(*arguments).output
 
 
 def test_a_checkpoint_is_quarantined_listed_and_released(measured: Measured, command: Command) -> None:

@@ -44,10 +44,16 @@ COMMANDS = {
     "plot": LazyCommand("queries.cli.plot:plot", "Draw convergence, conditional convergence or phases."),
     "check": LazyCommand("queries.cli.check:check", "Check that what is stored fits together; zero rows are wanted."),
     "refresh": LazyCommand("queries.cli.refresh:refresh", "Compute the summaries again from the facts."),
+    "annotate": LazyCommand("warehouse.cli.annotate:annotate", "Load an annotation of tokens as a layer."),
+    "annotations": LazyCommand(
+        "warehouse.cli.annotations:list_annotations", "List annotation layers and their values."
+    ),
     "runs": LazyCommand("warehouse.cli.runs:runs", "Flag training runs as outliers, or show which are."),
     "checkpoints": LazyCommand(
         "warehouse.cli.checkpoints:checkpoints", "Leave checkpoints out of statistics, or show which are."
     ),
+    "corpus": LazyCommand("ingest.cli.corpus:corpus", "Add a text without measuring a model on it."),
+    "import": LazyCommand("warehouse.cli.imports:imports", "Take in KL, scores or benchmark results made elsewhere."),
     "db": LazyCommand("warehouse.cli.db:db", "Start, stop, upgrade or reach the database."),
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from queries.cli.options import format_option
+from warehouse.cli.runs import say_waiting
 
 _LEFT_OUT = """
 select family, model, seed, step, status, reason, note
@@ -43,7 +44,9 @@ def quarantine(model: str, seed: int, step: int, family: str | None, reason: str
 
     with open_database().engine().begin() as connection:
         standing.quarantine(connection, family, model, seed, step, reason)
+        waiting = standing.waiting_sums(connection, family, model)
     click.echo(f"Quarantined: {model} seed {seed} step {step}. What it took part in was derived again.")
+    say_waiting(waiting)
 
 
 @checkpoints.command()
@@ -55,7 +58,9 @@ def release(model: str, seed: int, step: int, family: str | None) -> None:
 
     with open_database().engine().begin() as connection:
         standing.release(connection, family, model, seed, step)
+        waiting = standing.waiting_sums(connection, family, model)
     click.echo(f"Released: {model} seed {seed} step {step}. What it takes part in was derived again.")
+    say_waiting(waiting)
 
 
 @checkpoints.command("list")

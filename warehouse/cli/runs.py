@@ -30,11 +30,13 @@ def runs() -> None:
 def flag(model: str, seed: int, note: str, family: str | None) -> None:
     """Leave the run SEED of MODEL out of run set default, and derive what it took part in again."""
     from warehouse.opening import open_database
-    from warehouse.standing import flag_run
+    from warehouse.standing import flag_run, waiting_sums
 
     with open_database().engine().begin() as connection:
         flag_run(connection, family, model, seed, note)
+        waiting = waiting_sums(connection, family, model)
     click.echo(f"Flagged: {model} seed {seed} is left out of run set default, and part of run set all.")
+    say_waiting(waiting)
 
 
 @runs.command()
@@ -44,11 +46,13 @@ def flag(model: str, seed: int, note: str, family: str | None) -> None:
 def unflag(model: str, seed: int, family: str | None) -> None:
     """Take the run SEED of MODEL into run set default again."""
     from warehouse.opening import open_database
-    from warehouse.standing import unflag_run
+    from warehouse.standing import unflag_run, waiting_sums
 
     with open_database().engine().begin() as connection:
         unflag_run(connection, family, model, seed)
+        waiting = waiting_sums(connection, family, model)
     click.echo(f"Unflagged: {model} seed {seed} is part of run set default.")
+    say_waiting(waiting)
 
 
 @runs.command("list")
@@ -62,3 +66,12 @@ def list_runs(everything: bool, form: str) -> None:
 
     with open_database().read() as connection:
         write(run(connection, _FLAGGED.format(where="" if everything else "where outlier")), form)
+
+
+def say_waiting(comparisons: int) -> None:
+    """Say that sums were forgotten, if any were."""
+    if comparisons:
+        click.echo(
+            f"Of kind cross, which keeps sums and no tokens, {comparisons} comparisons wait to be measured again: run "
+            "the ingestion of their study."
+        )

@@ -1,0 +1,193 @@
+"""`warehouse annotate`: a layer from a file or a table, its twin of the token before, or its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from warehouse.annotating import Made
+    from warehouse.annotation_keys import CorpusRange
+    from warehouse.layer import Layer
+
+_FORMATS = ("csv", "tsv", "parquet", "jsonl", "conllu")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The command line. file: None for a table, or for what needs no rows."""
+
+    name: str
+    file: Path | None
+    from_table: str | None
+    form: str | None
+    corpus: str | None
+    key: str | None
+    column: str | None
+    numeric: bool | None
+    edges: str | None
+    quantiles: int | None
+    model: str | None
+    text: Path | None
+    description: str | None
+    allow_partial: bool
+    replace: bool
+    context: bool
+    drop: bool
+
+
+@click.command()
+@click.argument("name")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--corpus", help="The corpus that is annotated, where there are several.")
+@click.option(
+    "--key",
+    help="What says which tokens a row is about: token_id, position (with document), span (char_start, char_end), "
+    "vocab_id, or word (one word after another); or value:LAYER, to group the values of a layer. Default: what the "
+    "columns are called.",
+)
+@click.option("--column", help="The column with the values, if it is not called NAME or value.")
+@click.option("--numeric/--categorical", "numeric", default=None, help="Default: numeric if every value is a number.")
+@click.option("--edges", help="Where bins of a numeric layer begin, such as 0,1,2,4.")
+@click.option("--quantiles", type=click.IntRange(2, 1000), help="How many bins of about as many tokens.  [default: 10]")
+@click.option("--model", help="The model that the layer belongs to, as FAMILY/NAME; by default every model.")
+@click.option("--format", "form", type=click.Choice(_FORMATS), help="Format of the file, if its name does not tell.")
+@click.option("--from-table", metavar="SCHEMA.TABLE.COLUMN", help="Take the values from a table of this database.")
+@click.option(
+    "--text",
+    type=click.Path(path_type=Path),
+    help="The text of the corpus, to find words in where its tokens do not spell it.",
+)
+@click.option("--description", help="What the values mean.")
+@click.option("--allow-partial", is_flag=True, help="Leave out rows that are about no token of the corpus.")
+@click.option("--replace", is_flag=True, help="Take the place of the layer of this name.")
+@click.option("--context", is_flag=True, help="Also make NAME.context, with the value of the token before.")
+@click.option("--drop", is_flag=True, help="Delete the layer.")
+def annotate(**options: object) -> None:
+    """Annotate the tokens of a corpus with layer NAME, from FILE: CSV, TSV, Parquet, JSON lines or CoNLL-U.
+
+    Conditional views show the layer at once. Without FILE, --context makes the twin of a layer that is there.
+    """
+    request = _Request(**options)  # type: ignore[arg-type]
+    _check(request)
+    from warehouse.opening import open_database
+
+    with open_database().engine().begin() as connection:
+        said = _do(connection, request)
+    click.echo("\n".join(said))
+
+
+def _check(request: _Request) -> None:
+    """Raise UsageError for options that contradict each other."""
+    sources = [request.file is not None, request.from_table is not None, request.drop]
+    if sum(sources) > 1:
+        raise click.UsageError("Give one of FILE, --from-table and --drop.")
+    if not any(sources) and not request.context:
+        raise click.UsageError(
+            "Give a FILE with the annotations, or --from-table; `warehouse annotations` lists layers."
+        )
+    if request.edges is not None and request.quantiles is not None:
+        raise click.UsageError("Give --edges or --quantiles, not both.")
+    if request.numeric is False and (request.edges is not None or request.quantiles is not None):
+        raise click.UsageError("--edges and --quantiles are for numbers, not with --categorical.")
+    kinds = ("token_id", "position", "span", "vocab_id", "word")
+    if request.key is not None and request.key not in kinds and not request.key.startswith("value:"):
+        raise click.UsageError(f"There is no key {request.key}; choose {', '.join(kinds)} or value:LAYER.")
+    if not request.name.strip() or request.name != request.name.strip():
+        raise click.UsageError("Give the layer a name that begins and ends with a letter or a sign.")
+
+
+def _edges(given: str | None) -> tuple[float, ...]:
+    """Edges as numbers. Raises UsageError unless they are finite and ascend."""
+    if given is None:
+        return ()
+    try:
+        edges = tuple(float(edge) for edge in given.split(","))
+    except ValueError as error:
+        raise click.UsageError(f"--edges {given} is not a list of numbers such as 0,1,2,4.") from error
+    if not all(low < high for low, high in zip((float("-inf"), *edges), (*edges, float("inf")), strict=True)):
+        raise click.UsageError(f"--edges {given} must be finite and ascend, each greater than the one before.")
+    return edges
+
+
+def _do(connection: Connection, request: _Request) -> list[str]:
+    """Do what is asked for, in the connection's transaction; returns what to say."""
+    from warehouse import annotating
+    from warehouse.annotations import drop_layer
+
+    annotating.refuse_total(request.name)
+    model_id = None if request.model is None else annotating.choose_model(connection, request.model)
+    if request.file is not None or request.from_table is not None:
+        return _load(connection, request, model_id)
+    corpus = annotating.choose_corpus(connection, request.corpus)
+    layer = annotating.stored_layer(connection, corpus, request.name, model_id, exactly=True)
+    if request.drop:
+        drop_layer(connection, corpus.corpus_id, request.name, model_id=model_id)
+        return [f"Dropped: layer {request.name} of corpus {corpus.name}."]
+    twin = annotating.load_context(connection, corpus, layer, model_id=model_id, replace_it=request.replace)
+    return [_told(twin, corpus)]
+
+
+def _load(connection: Connection, request: _Request, model_id: int | None) -> list[str]:
+    from warehouse import annotating
+    from warehouse.annotation_file import read_rows
+    from warehouse.annotation_table import read_table
+
+    edges, column = _edges(request.edges), request.column
+    if request.from_table is not None:
+        rows, own = read_table(connection, request.from_table, request.key)
+        column = column or own
+    else:
+        assert request.file is not None
+        rows = read_rows(request.file, request.form)
+    corpus = annotating.choose_corpus(connection, request.corpus, rows)
+    numeric = True if request.numeric is None and (edges or request.quantiles) else request.numeric
+    wish = annotating.Wish(
+        name=request.name,
+        key=request.key,
+        column=column,
+        kind=None if numeric is None else "numeric" if numeric else "categorical",
+        edges=edges,
+        n_bins=request.quantiles,
+        allow_partial=request.allow_partial,
+        text=request.text,
+        description=request.description,
+    )
+    made = annotating.make_layer(connection, corpus, rows, wish, model_id)
+    loaded = annotating.load(
+        connection, corpus, made.layer, model_id=model_id, replace_it=request.replace, context=request.context
+    )
+    _note(made)
+    return [*(_told(layer, corpus) for layer in loaded), _how_to_ask(request.name, made.layer)]
+
+
+def _note(made: Made) -> None:
+    for note in made.notes:
+        click.echo(f"Note: {note}", err=True)
+
+
+def _told(layer: Layer, corpus: CorpusRange) -> str:
+    """What was loaded: how many values, on how many tokens, and the most frequent ones."""
+    import numpy as np
+
+    counts = np.bincount(layer.codes[layer.codes >= 0], minlength=len(layer.categories))
+    annotated, every = int(counts.sum()), len(layer.codes)
+    share = f"{annotated:,} of {every:,} tokens" if annotated < every else f"all {every:,} tokens"
+    order = np.argsort(-counts, kind="stable")[:5]
+    common = ", ".join(f"{layer.categories[i].value} {counts[i]:,}" for i in order)
+    what = "value" if len(layer.categories) == 1 else "values"
+    more = ", ..." if len(layer.categories) > len(order) else ""
+    return f"Layer {layer.name} of corpus {corpus.name}: {len(layer.categories):,} {what} on {share} ({common}{more})."
+
+
+def _how_to_ask(name: str, layer: Layer) -> str:
+    from warehouse.summaries import SUMMARISED_VALUES
+
+    view = "conditional_convergence" if len(layer.categories) <= SUMMARISED_VALUES else "token_annotation"
+    quoted = name.replace("'", "''")
+    return f"Ask: warehouse sql \"select * from {view} where layer = '{quoted}'\""

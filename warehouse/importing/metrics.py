@@ -1,0 +1,37 @@
+"""What `warehouse import metrics` does: read all files, then write their results whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from warehouse import schema
+from warehouse.database import Database
+from warehouse.importing.kl import Imported
+from warehouse.importing.result_files import Found, Reading, read_results
+from warehouse.importing.results import load_results
+from warehouse.writer import Writer
+
+
+def import_results(database: Database, paths: Sequence[Path], reading: Reading) -> tuple[Found, Imported]:
+    """Import the results of files and folders in one transaction.
+
+    Raises BadImport, BadManifest, and ConflictingInputs where the warehouse has other numbers.
+    """
+    engine = database.engine()
+    with engine.connect() as connection:
+        families = _families(connection)
+    found = read_results(paths, reading, families)
+    return found, Writer(database, engine, reserve=0).commit(partial(load_results, results=found.results))
+
+
+def _families(connection: Connection) -> dict[str, list[str]]:
+    """The families of each model's name."""
+    model = schema.model.c
+    found: dict[str, list[str]] = {}
+    for family, name in connection.execute(select(model.family, model.name)):
+        found.setdefault(name, []).append(family)
+    return found

@@ -1,0 +1,116 @@
+"""Whose results a file has: from options, from patterns of paths and repositories, or from what the file says.
+
+Names alone; files and the database are unknown here, but for the families that the warehouse knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from warehouse.importing.harness import step_of
+from warehouse.importing.manifest import CHECKPOINT_KEYS, BadManifest, Checkpoint
+from warehouse.importing.units import BadImport
+
+_PLACEHOLDERS = {"family": r"[^/]+?", "model": r"[^/]+?", "seed": r"\d+", "step": r"\d+"}
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How checkpoints are found.
+
+    family, model, seed, step: the same for all files. path: a pattern for the end of their paths; repository: for the
+    repository that a file names. Both have {family}, {model}, {seed} and {step} for what they name.
+    """
+
+    family: str | None = None
+    model: str | None = None
+    seed: int | None = None
+    step: int | None = None
+    path: str | None = None
+    repository: str | None = None
+
+    def checkpoint(
+        self, file: Path, repository: str | None, revision: str | None, families: Mapping[str, Collection[str]]
+    ) -> Checkpoint:
+        """The checkpoint that a file is about.
+
+        families: by model, those of the warehouse. Raises BadImport where nothing says it, or two things do otherwise.
+        """
+        said: dict[str, dict[Any, str]] = {key: {} for key in CHECKPOINT_KEYS}
+        for key, value in self._fixed().items():
+            said[key][value] = f"--{key}"
+        for origin, found in self._matched(file, repository):
+            for key, value in found.items():
+                said[key].setdefault(value, origin)
+        # A name that a pattern reads says no more than that, and one that needs no reading nothing.
+        name = None if self.path or self.step is not None else file.stem
+        for origin, words in (("its revision", revision), ("its name", name)):
+            step = step_of(words) if words else None
+            if step is not None:
+                said["step"].setdefault(step, origin)
+        if not said["model"] and repository:
+            said["model"][repository.rstrip("/").rpartition("/")[2]] = "its repository"
+        said["seed"] = said["seed"] or {0: "nothing else"}
+        return self._agreed(file, said, families)
+
+    def _fixed(self) -> dict[str, Any]:
+        return {key: value for key in CHECKPOINT_KEYS if (value := getattr(self, key)) is not None}
+
+    def _matched(self, file: Path, repository: str | None) -> list[tuple[str, dict[str, Any]]]:
+        found = []
+        if self.path is not None:
+            found.append(("its path", match(f"**/{self.path}", f"/{file.as_posix()}", "--path-pattern")))
+        if self.repository is not None:
+            if repository is None:
+                raise BadImport(f"{file} names no repository: use --path-pattern, or --model and --step.")
+            found.append(("its repository", match(self.repository, repository, "--repository-pattern")))
+        return found
+
+    def _agreed(
+        self, file: Path, said: Mapping[str, Mapping[Any, str]], families: Mapping[str, Collection[str]]
+    ) -> Checkpoint:
+        for key, values in said.items():
+            if len(values) > 1:
+                (one, first), (other, second) = list(values.items())[:2]
+                raise BadImport(
+                    f"{file} is about {key} {one} by {first} and about {key} {other} by {second}: rename it, or leave "
+                    "out what is wrong."
+                )
+        known: dict[str, Any] = {key: next(iter(values), None) for key, values in said.items()}
+        if known["family"] is None and known["model"] is not None:
+            candidates = sorted(families.get(known["model"], ()))
+            known["family"] = candidates[0] if len(candidates) == 1 else None
+        for key, value in known.items():
+            if value is None:
+                raise BadImport(
+                    f"Nothing says the {key} of {file}: pass --{key}, or --path-pattern with {{{key}}} in it."
+                )
+        return Checkpoint(**known)
+
+
+def match(pattern: str, text: str, option: str) -> dict[str, Any]:
+    """What the placeholders of a pattern stand for in a text; ** for anything.
+
+    option: what named the pattern. Raises BadImport where the text is otherwise, BadManifest for another placeholder.
+    """
+    parts = re.split(r"(\*\*|\{\w*\})", pattern)
+    expression = "".join(_part(part, pattern, option) for part in parts)
+    found = re.fullmatch(expression, text)
+    if found is None:
+        raise BadImport(f"{text.lstrip('/')} is not like {pattern.removeprefix('**/')}: mend {option}.")
+    return {key: int(value) if key in ("seed", "step") else value for key, value in found.groupdict().items()}
+
+
+def _part(part: str, pattern: str, option: str) -> str:
+    if part == "**":
+        return ".*"
+    if not part.startswith("{"):
+        return re.escape(part)
+    name = part[1:-1]
+    if name not in _PLACEHOLDERS or pattern.count(part) > 1:
+        raise BadManifest(f"Option {option} has {part}: write {{family}}, {{model}}, {{seed}} or {{step}}, each once.")
+    return f"(?P<{name}>{_PLACEHOLDERS[name]})"

@@ -1,0 +1,90 @@
+"""Taking an imported protocol out again, with all that came in under it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from sqlalchemy import Connection, delete, exists, select
+
+from warehouse import schema
+from warehouse.comparisons import drop_comparison
+from warehouse.database import Database
+from warehouse.errors import WarehouseError
+from warehouse.facts import driver
+from warehouse.importing.target import IMPORTED
+from warehouse.locks import hold_corpus
+from warehouse.writer import Writer
+
+_OF_PAIRS = (schema.divergence_chunk, schema.document_divergence_chunk)
+_OF_EVALUATIONS = (
+    schema.score_chunk,
+    schema.score_summary,
+    schema.document_score_chunk,
+    schema.paradigm_score,
+    schema.evaluation,
+)
+
+
+class NotImported(WarehouseError):
+    """There is no imported protocol of this name."""
+
+
+def drop_protocol(database: Database, name: str) -> int:
+    """Delete an imported protocol in one transaction; returns how many evaluations it had.
+
+    name: with imported- or without. Checkpoints that only it knew are deleted too. Raises NotImported.
+    """
+    return Writer(database, database.engine(), reserve=0).commit(partial(_drop, name=name))
+
+
+def _drop(connection: Connection, name: str) -> int:
+    protocol_id = _find(connection, name)
+    evaluation, comparison = schema.evaluation.c, schema.comparison.c
+    concerned = select(evaluation.corpus_id).where(evaluation.protocol_id == protocol_id).distinct()
+    for corpus_id in connection.execute(concerned.order_by(evaluation.corpus_id)).scalars().all():
+        hold_corpus(driver(connection), corpus_id)
+    own = select(comparison.comparison_id).where(comparison.protocol_id == protocol_id)
+    for comparison_id in connection.execute(own).scalars().all():
+        drop_comparison(connection, comparison_id)
+    ids = connection.execute(select(evaluation.evaluation_id).where(evaluation.protocol_id == protocol_id)).scalars()
+    evaluations = list(ids)
+    _drop_pairs(connection, evaluations)
+    for table in _OF_EVALUATIONS:
+        connection.execute(delete(table).where(table.c.evaluation_id.in_(evaluations)))
+    connection.execute(delete(schema.protocol).where(schema.protocol.c.protocol_id == protocol_id))
+    _drop_orphans(connection)
+    return len(evaluations)
+
+
+def _find(connection: Connection, name: str) -> int:
+    protocol = schema.protocol.c
+    query = select(protocol.name, protocol.protocol_id).where(protocol.origin.is_not(None)).order_by(protocol.name)
+    known = {row.name: row.protocol_id for row in connection.execute(query)}
+    for each in (name, f"imported-{name}"):
+        if each in known:
+            return int(known[each])
+    said = f"it has {', '.join(known)}" if known else "it has none"
+    raise NotImported(f"The warehouse has no imported protocol {name} ({said}); what was measured here stays.")
+
+
+def _drop_pairs(connection: Connection, evaluations: list[int]) -> None:
+    pair = schema.comparison_pair.c
+    chosen = select(pair.pair_id).where(pair.evaluation_p.in_(evaluations))
+    for table in (*_OF_PAIRS, schema.comparison_pair):
+        connection.execute(delete(table).where(table.c.pair_id.in_(chosen)))
+    divergence = schema.paradigm_divergence
+    connection.execute(delete(divergence).where(divergence.c.evaluation_p.in_(evaluations)))
+
+
+def _drop_orphans(connection: Connection) -> None:
+    """Delete checkpoints that were known by imports alone and of which nothing is left, then their runs and models."""
+    checkpoint, run, model = schema.checkpoint, schema.run, schema.model
+    key = checkpoint.c.checkpoint_id
+    held = [exists().where(table.c.checkpoint_id == key) for table in (schema.evaluation, schema.checkpoint_metric)]
+    gone = delete(checkpoint).where(checkpoint.c.source == IMPORTED, ~held[0], ~held[1])
+    runs = set(connection.execute(gone.returning(checkpoint.c.run_id)).scalars())
+    empty = delete(run).where(run.c.run_id.in_(runs), ~exists().where(checkpoint.c.run_id == run.c.run_id))
+    models = set(connection.execute(empty.returning(run.c.model_id)).scalars())
+    layer = schema.annotation_layer.c.model_id
+    unused = [~exists().where(column == model.c.model_id) for column in (run.c.model_id, layer)]
+    connection.execute(delete(model).where(model.c.model_id.in_(models), *unused))
