@@ -126,7 +126,8 @@ class Shelf:
 
     def _require_room(self, folder: Path, held: Shelved) -> None:
         if shutil.disk_usage(folder).free < held.n_bytes + self._reserve:
-            raise _full(folder, held, f"of which {self._reserve / 1e9:.1f} GB must stay free")
+            reason = f"of which {self._reserve / 1e9:.1f} GB must stay free"
+            raise _full(folder, held, reason, kept=folder == self._keep)
 
     def _write_kept(self, folder: Path, key: str, held: Shelved) -> OpenFile:
         self._require_room(folder, held)
@@ -147,7 +148,7 @@ class Shelf:
             os.unlink(name)
             file = OpenFile(os.dup(descriptor))
         except OSError as error:
-            raise _full(self._spill_to, held, str(error.strerror)) from error
+            raise _full(self._spill_to, held, str(error.strerror), kept=False) from error
         _write(descriptor, self._spill_to, held, sealed=False)
         return file
 
@@ -171,13 +172,18 @@ def _write(descriptor: int, folder: Path, held: Shelved, *, sealed: bool) -> Non
         with _file(descriptor) as file:
             write_shelved(file, held, sealed=sealed)
     except OSError as error:
-        raise _full(folder, held, str(error.strerror)) from error
+        raise _full(folder, held, str(error.strerror), kept=sealed) from error
 
 
-def _full(folder: Path, held: Shelved, reason: str) -> ShelfFull:
+def _full(folder: Path, held: Shelved, reason: str, *, kept: bool) -> ShelfFull:
+    otherwise = (
+        "or leave out --keep-readouts."
+        if kept
+        else "set TMPDIR to a folder on another, or allow more memory for readouts."
+    )
     return ShelfFull(
         f"A readout of {held.n_bytes / 1e9:.2g} GB cannot be written to {folder} ({reason}): free some of that disk, "
-        "set TMPDIR to a folder on another, or allow more memory for readouts."
+        f"{otherwise}"
     )
 
 

@@ -355,6 +355,12 @@ def _check_reference(reference: ReferenceSpec, where: str) -> None:
         raise BadStudy(f"{name} has order {reference.order}, whose unigrams have smoothing add-one: drop smoothing.")
     if not 0 < reference.weight < float("inf"):
         raise BadStudy(f"{name} has weight {reference.weight}: it must be above 0, or unseen n-grams make KL infinite.")
+    if reference.order == 1 and reference.weight != 1.0:
+        raise BadStudy(f"{name} has weight {reference.weight} and order 1, which has no lower order: give an order.")
+    if reference.text is not None and reference.repair:
+        raise BadStudy(f"{name} has repair and a text: only a file of counts can be broken; drop repair.")
+    if reference.counts is not None and (reference.split is not None or reference.eos != "after-document"):
+        raise BadStudy(f"{name} has split or eos and a file of counts: they are for a text; drop them.")
 
 
 def _checked_custom(entry: CustomSpec, where: str) -> CustomSpec:

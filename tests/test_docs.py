@@ -20,6 +20,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from ingest.derived_spec import DerivedSpec
 from ingest.study import KINDS, CorpusSpec, CustomSpec, ProtocolSpec, ReferenceSpec, Study
 from tests.conftest import database_at
 from tests.documents import ROOT, Block, blocks, links, spans
@@ -203,6 +204,8 @@ def test_every_key_of_a_study_is_explained() -> None:
     explained = (ROOT / "docs" / "studies.md").read_text("utf-8").split("## A larger example")[0]
     kinds = (Study, CorpusSpec, ProtocolSpec, CustomSpec, ReferenceSpec)
     keys = {field.name for kind in kinds for field in fields(kind)} - {"corpus", "protocol", "references", "custom"}
+    sequences = (ROOT / "docs" / "sequences.md").read_text("utf-8")
+    assert {field.name for field in fields(DerivedSpec) if f"`{field.name}`" not in sequences} == set()
     assert {key for key in keys if f"`{key}`" not in explained} == set()
     assert {kind for kind in KINDS if f"`{kind}`" not in explained} == set()
 

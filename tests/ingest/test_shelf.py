@@ -262,14 +262,19 @@ def test_a_damaged_kept_readout_is_left_alone_with_a_notice_and_replaced(damage,
     assert path.read_bytes() == content
 
 
-def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("keep", "way_out"), [(False, "set TMPDIR to a folder on another"), (True, "leave out --keep-readouts")]
+)
+def test_a_full_disk_is_an_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool, way_out: str
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("ingest.shelf.write_shelved", refuse)
     with (
-        Shelf(memory=0, keep=tmp_path) as shelf,
-        pytest.raises(ShelfFull, match=r"No space left on device.*set TMPDIR to a folder on another"),
+        Shelf(memory=0, keep=tmp_path if keep else None) as shelf,
+        pytest.raises(ShelfFull, match=rf"No space left on device.*{way_out}"),
     ):
         shelf.put("a", shelved())
     assert list(tmp_path.iterdir()) == []

@@ -204,6 +204,9 @@ REFUSED = {
     "a reference of nothing": ("[references.u]", "Reference u", "either text or counts"),
     "a reference of both": ("[references.u]\ntext = 'x'\ncounts = 'y'", "Reference u", "either text or counts"),
     "an order of counts": ("[references.u]\ncounts = 'x'\norder = 2", "Reference u", "counted from a text"),
+    "a weight of nothing": ("[references.u]\ntext = 'x'\nweight = 2", "weight 2.0", "no lower order"),
+    "a text repaired": ("[references.u]\ntext = 'x'\nrepair = true", "Reference u", "drop repair"),
+    "counts that are split": ("[references.u]\ncounts = 'x'\nsplit = 'line'", "Reference u", "drop them"),
     "an order that is none": ("[references.u]\ntext = 'x'\norder = 6", "order 6", "1 to 5"),
     "an unsmoothed order": (
         "[references.u]\ntext = 'x'\norder = 2\nsmoothing = 'none'",
