@@ -9,6 +9,7 @@ import json
 import logging
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -78,8 +79,8 @@ def read_items(path: str | Path, form: ItemForm) -> ItemSource:
     """
     path = Path(path)
     by_paradigm: dict[str, list[Item]] = {}
-    for file, raw in _files(path):
-        for item in _items(decode_utf8(raw, file), file, form):
+    for stem, file, raw in _files(path):
+        for item in _items(decode_utf8(raw, file), stem, file, form):
             by_paradigm.setdefault(item.paradigm, []).append(item)
     if not by_paradigm:
         raise EmptyCorpus(f"{path} holds no item; give JSON lines with at least one.")
@@ -133,15 +134,23 @@ def _joined(documents: Iterable[tuple[str, ItemText]]) -> SourceText:
 # --- files --------------------------------------------------------------------------------------------------------
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each file of JSON lines, in order of names."""
+def _files(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """What each file of JSON lines is called among them, where it is, and its bytes, in order of names."""
     if path.is_dir():
-        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-        yield from ((str(path / name), read_bytes(path / name)) for name in names if _is_wanted(name))
+        files = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+        for stem, name in _stems(filter(_is_wanted, files)):
+            yield stem, str(path / name), read_bytes(path / name)
     elif path.suffix == ".zip":
         yield from _members(path)
     else:
-        yield str(path), read_bytes(path)
+        yield path.stem, str(path), read_bytes(path)
+
+
+def _stems(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Each of some relative paths, sorted, after what it is called: its stem, with its folders where two have it."""
+    places = sorted(PurePosixPath(name) for name in names)
+    count = Counter(place.stem for place in places)
+    return [(p.stem if count[p.stem] == 1 else p.with_suffix("").as_posix(), p.as_posix()) for p in places]
 
 
 def _is_wanted(name: str) -> bool:
@@ -151,13 +160,13 @@ def _is_wanted(name: str) -> bool:
     return place.suffix in JSON_LINES and not hidden
 
 
-def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+def _members(path: Path) -> Iterator[tuple[str, str, bytes]]:
     if not path.exists():
         read_bytes(path)  # says that there is none
     try:
         with zipfile.ZipFile(path) as archive:
-            for name in sorted(filter(_is_wanted, archive.namelist())):
-                yield f"{name} in {path}", archive.read(name)
+            for stem, name in _stems(filter(_is_wanted, archive.namelist())):
+                yield stem, f"{name} in {path}", archive.read(name)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         # RuntimeError is how zipfile refuses a member that needs a password.
         raise UnreadableCorpus(
@@ -168,8 +177,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
 # --- lines --------------------------------------------------------------------------------------------------------
 
 
-def _items(text: str, file: str, form: ItemForm) -> Iterator[Item]:
-    stem = PurePosixPath(file.split(" in ")[0]).stem
+def _items(text: str, stem: str, file: str, form: ItemForm) -> Iterator[Item]:
     for number, line in enumerate(text.removeprefix(BYTE_ORDER_MARK).split("\n"), start=1):
         if line.strip():
             where = f"Line {number:,} of {file}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -33,6 +34,10 @@ TEST_SETTINGS = {"fsync": "off", "shared_buffers": "128MB"}
 NOEXEC = getattr(os, "ST_NOEXEC", 0)
 
 AS_ROOT = os.geteuid() == 0
+
+# A shell that runs the tests in the background lets them ignore Ctrl-C, and whatever they start inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

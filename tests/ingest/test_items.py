@@ -80,6 +80,16 @@ def test_a_folder_is_read_file_by_file_and_files_name_paradigms_without_a_name(t
     assert [(p.name, p.category) for p in found.paradigms] == [("named", "odd"), ("verbs", None)]
 
 
+def test_files_of_one_name_in_several_folders_are_paradigms_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "what is in it"
+    for place in ("x/data", "y/data", "y/more"):
+        file = folder / f"{place}.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text('{"good": "a b", "bad": "b a"}\n')
+    found = read_items(folder, "pairs").paradigms
+    assert [(paradigm.name, len(paradigm.roles)) for paradigm in found] == [("x/data", 2), ("y/data", 2), ("more", 2)]
+
+
 def test_items_of_a_paradigm_stand_together_whatever_their_order_in_the_file(tmp_path: Path) -> None:
     records = [{"good": f"g{n}", "bad": f"b{n}", "paradigm": "xy"[n % 2]} for n in range(4)]
     found = read_items(write(tmp_path, *records), "pairs")
