@@ -118,7 +118,9 @@ def _say_alike(items: Iterable[Item]) -> None:
     """Say which items leave nothing to choose, as some of BLiMP do: two of their roles say the same, so none wins."""
     alike = [item.where for item in items if len({text.whole for text in item.texts}) < len(item.texts)]
     if alike:
-        log.warning("%d items say the same in two roles, so that neither wins; the first is %s", len(alike), alike[0])
+        count = f"{len(alike):,} items say" if len(alike) > 1 else "One item says"
+        place = alike[0][0].lower() + alike[0][1:]
+        log.warning("%s the same in two roles, so that neither wins; the first is %s", count, place)
 
 
 def _joined(documents: Iterable[tuple[str, ItemText]]) -> SourceText:
@@ -246,6 +248,8 @@ def _blimp(record: _Record) -> list[ItemText]:
 
 def _options(record: _Record) -> list[ItemText]:
     """The correct option first, then the others in their order."""
+    if {"context", "question"} <= record.values.keys():
+        raise BadItem(f"{record.where} has a context and a question: put both into one of them.")
     context, options = record.optional("context", "question") or "", record.values.get("options")
     if not isinstance(options, list) or len(options) < 2:
         raise BadItem(f"{record.where} needs key options, a list of two texts or more.")

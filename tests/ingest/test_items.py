@@ -157,8 +157,8 @@ def test_items_alike_are_kept_and_counted(tmp_path: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         found = read_items(write(tmp_path, {"good": "a", "bad": "b"}, {"good": "a", "bad": "a"}), "pairs")
     assert len(texts(found)) == 4
-    assert "1 items say the same in two roles" in caplog.text
-    assert "Line 2 of" in caplog.text
+    assert "One item says the same in two roles" in caplog.text
+    assert "line 2 of" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,7 @@ def test_items_alike_are_kept_and_counted(tmp_path: Path, caplog: pytest.LogCapt
         ("options", {"options": ["a", "b"], "correct": True}, "not true"),
         ("options", {"options": ["a"], "correct": 0}, "a list of two texts or more"),
         ("options", {"options": ["a", None], "correct": 0}, "option 1 that is no text but null"),
+        ("options", {"options": ["a", "b"], "correct": 0, "question": "c", "context": "d"}, "put both into one"),
         ("spans", {"context": "a"}, "lacks text"),
         ("spans", {"spans": []}, "no object of names and texts"),
         ("spans", {"spans": {"a": {"context": "b"}}}, "span a, lacks text"),
