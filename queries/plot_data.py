@@ -86,7 +86,10 @@ def choose(connection: Connection, choice: Choice) -> Subject:
         )
     settled: dict[str, str] = {}
     for noun, plural in (("corpus", "corpora"), ("protocol", "protocols"), ("family", "families")):
-        settled[noun] = _settle(noun, plural, getattr(choice, noun), found[noun])
+        wanted: str | None = getattr(choice, noun)
+        if noun == "protocol" and wanted is None:
+            found = _measured_here(found)
+        settled[noun] = _settle(noun, plural, wanted, found[noun])
         found = found[found[noun] == settled[noun]]
     for model in choice.models:
         _require_known("model", model, found["model"])
@@ -278,6 +281,12 @@ def _most_frequent(rows: pd.DataFrame) -> pd.DataFrame:
     rank = {value: number for number, value in enumerate(kept)}
     rows = rows[rows["value"].isin(rank)].assign(n_values=len(tokens))
     return rows.sort_values("value", key=lambda values: values.map(rank), kind="stable")
+
+
+def _measured_here(found: pd.DataFrame) -> pd.DataFrame:
+    """Without what was imported, unless there is nothing else."""
+    own = found[~found["protocol"].str.startswith("imported-")]
+    return found if own.empty else own
 
 
 def _settle(noun: str, plural: str, wanted: str | None, found: pd.Series[str]) -> str:

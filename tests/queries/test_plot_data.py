@@ -226,3 +226,9 @@ def test_a_caption_speaks_of_phases_only_where_some_are_shaded(loaded: Database,
 
 def _words(figure: Figure) -> str:
     return " ".join(" ".join(text.get_text() for text in figure.texts).split())
+
+
+def test_what_was_measured_here_is_drawn_before_what_was_imported() -> None:
+    both = pd.DataFrame({"protocol": ["concatenated-2048", "imported-lab", "imported-lab"]})
+    assert list(plot_data._measured_here(both)["protocol"]) == ["concatenated-2048"]
+    assert list(plot_data._measured_here(both[1:])["protocol"]) == ["imported-lab", "imported-lab"]
