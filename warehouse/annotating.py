@@ -19,7 +19,7 @@ from warehouse import schema
 from warehouse.annotation_keys import DOCUMENT_COLUMNS, KEY_COLUMNS, CorpusRange, Fault, Target, find_key, place
 from warehouse.annotation_keys import refuse_twins as refuse_twin_values
 from warehouse.annotation_rows import BadAnnotationFile, Rows, Texts
-from warehouse.annotations import BadAnnotation, layer_names, load_layer, read_layer
+from warehouse.annotations import BadAnnotation, drop_layer, layer_names, load_layer, read_layer
 from warehouse.bins import binned, each_number, quantile_edges
 from warehouse.corpus_tokens import document_texts, read_corpus_tokens
 from warehouse.errors import WarehouseError
@@ -35,6 +35,8 @@ T = TypeVar("T")
 BY_VALUE = "value:"
 GROUP_COLUMN = "group"
 DEFAULT_BINS = 10
+#: A value of more characters than this, or of more bytes, fits into no index.
+LONGEST_VALUE, LONGEST_VALUE_BYTES = 1000, 2500
 
 
 class UnknownTarget(WarehouseError):
@@ -167,27 +169,35 @@ def make_layer(connection: Connection, corpus: CorpusRange, rows: Rows, wish: Wi
 
 def load(
     connection: Connection, corpus: CorpusRange, layer: Layer, *, model_id: int | None, replace_it: bool, context: bool
-) -> list[Layer]:
+) -> tuple[list[Layer], tuple[str, ...]]:
     """Write a layer, and its twin of the token before: if context is set, or the layer replaces one that has a twin.
 
-    Returns the layers written. Raises BadAnnotation if there is one already and replace_it is not set.
+    Returns the layers written, and notes. A twin that was not asked for and would have no values is dropped.
+    Raises BadAnnotation if there is such a layer already and replace_it is not set.
     """
     load_layer(connection, corpus.corpus_id, layer, model_id=model_id, replace=replace_it)
     has_twin = layer.name + CONTEXT in layer_names(connection, corpus.corpus_id, model_id)
     if not (context or has_twin):
-        return [layer]
-    return [layer, load_context(connection, corpus, layer, model_id=model_id, replace_it=replace_it)]
+        return [layer], ()
+    if not context and not _twin(connection, corpus, layer).categories:
+        drop_layer(connection, corpus.corpus_id, layer.name + CONTEXT, model_id=model_id)
+        return [layer], (f"Dropped layer {layer.name}{CONTEXT}: no token comes after one with a value.",)
+    return [layer, load_context(connection, corpus, layer, model_id=model_id, replace_it=replace_it)], ()
 
 
 def load_context(
     connection: Connection, corpus: CorpusRange, layer: Layer, *, model_id: int | None, replace_it: bool
 ) -> Layer:
     """Write the twin of a layer with the value of the token before; returns it."""
-    twin = context_of(layer, sequence_starts(connection, corpus))
+    twin = _twin(connection, corpus, layer)
     if not twin.categories:
         raise BadAnnotation(f"No token of corpus {corpus.name} comes after one with a value of {layer.name}.")
     load_layer(connection, corpus.corpus_id, twin, model_id=model_id, replace=replace_it)
     return twin
+
+
+def _twin(connection: Connection, corpus: CorpusRange, layer: Layer) -> Layer:
+    return context_of(layer, sequence_starts(connection, corpus))
 
 
 def sequence_starts(connection: Connection, corpus: CorpusRange) -> list[int]:
@@ -232,22 +242,43 @@ def _value_column(rows: Rows, wish: Wish, key_columns: Sequence[str]) -> str:
 def _values(rows: Rows, column: str, wish: Wish) -> _Values:
     """The values of a column as numbers or as categories: as wished, else numbers if all of them are."""
     if wish.kind == "categorical":
-        return _categorical(rows.texts(column))
+        return _categorical(rows, column)
     numbers, bad = rows.numbers(column)
     if wish.kind == "numeric":
         faults = (Fault(f"have what is no finite number as {column}", np.flatnonzero(bad), (column,)),)
         return _numeric(numbers, faults if bad.any() else ())
-    has_number = np.isfinite(numbers)
+    has_number, infinite = np.isfinite(numbers), rows.infinite(column)
+    if infinite.any() and (bad == infinite).all():
+        raise BadAnnotationFile(
+            f"What {rows.source} has as {column} is not finite: {rows.named(np.flatnonzero(infinite), column)}; "
+            "correct it, or pass --numeric with --allow-partial to leave it out."
+        )
     if bad.any() and has_number.sum() > bad.sum():
         raise BadAnnotationFile(
             f"Most values of {column} in {rows.source} are numbers, but not {rows.named(np.flatnonzero(bad), column)}: "
             "correct them, or pass --categorical, or --numeric with --allow-partial to leave them out."
         )
-    return _numeric(numbers, ()) if has_number.any() and not bad.any() else _categorical(rows.texts(column))
+    return _numeric(numbers, ()) if has_number.any() and not bad.any() else _categorical(rows, column)
 
 
-def _categorical(texts: Texts) -> _Values:
+def _categorical(rows: Rows, column: str) -> _Values:
+    texts = rows.texts(column)
+    _refuse_long(rows, column, texts)
     return _Values(texts.codes, texts.values, None)
+
+
+def _refuse_long(rows: Rows, column: str, texts: Texts) -> None:
+    long = [
+        code
+        for code, value in enumerate(texts.values)
+        if len(value) > LONGEST_VALUE or len(value.encode()) > LONGEST_VALUE_BYTES
+    ]
+    if long:
+        raise BadAnnotationFile(
+            f"Values of {column} in {rows.source} are longer than {LONGEST_VALUE:,} characters or "
+            f"{LONGEST_VALUE_BYTES:,} bytes: {rows.named(np.flatnonzero(np.isin(texts.codes, long)), column)}; "
+            "shorten them."
+        )
 
 
 def _numeric(numbers: NDArray[np.float64], faults: tuple[Fault, ...]) -> _Values:

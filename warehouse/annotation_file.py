@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -260,13 +261,19 @@ def _json_column(path: Path, name: str, cells: Sequence[Any], lines: Sequence[in
     if kinds.intersection((list, dict)):
         row = next(row for row, cell in enumerate(cells) if isinstance(cell, list | dict))
         raise BadAnnotationFile(f"{path}, line {lines[row]}: {name} is a list or an object; give text or a number.")
-    if kinds <= {int, float} and all(cell is None or abs(cell) < 2**63 or cell != cell for cell in cells):
+    if kinds <= {int, float} and all(cell is None or abs(cell) < 2**63 or _not_finite(cell) for cell in cells):
         return pa.array(cells, pa.float64() if float in kinds else pa.int64() if kinds else pa.string())
+    if infinite := [row for row, cell in enumerate(cells) if _not_finite(cell) and cell == cell]:
+        raise BadAnnotationFile(f"{path}, line {lines[infinite[0]]}: {name} is infinite; give a finite number.")
     if kinds == {bool}:
         return pa.array(cells, pa.bool_())
     texts = [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in cells]
     # JSON may escape half of a pair of code units, which no text can hold.
     return pa.array([text and text.encode(errors="replace").decode() for text in texts], pa.string())
+
+
+def _not_finite(cell: object) -> bool:
+    return isinstance(cell, float) and not math.isfinite(cell)
 
 
 def _read_conllu(path: Path) -> Rows:

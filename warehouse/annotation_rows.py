@@ -111,6 +111,20 @@ class Rows:
         bad = ~_numpy(pc.or_(fine, empty), np.bool_) | np.isinf(numbers)
         return np.where(bad, np.nan, numbers), bad
 
+    def infinite(self, name: str) -> NDArray[np.bool_]:
+        """[R] whether the row has a number that is infinite, or that double precision cannot hold."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = self.columns[name]
+        if pa.types.is_string(column.type):
+            trimmed = pc.utf8_trim_whitespace(pc.fill_null(column, ""))
+            column = pc.if_else(pc.match_substring_regex(trimmed, _NUMBER), trimmed, "nan")
+        elif not pa.types.is_floating(column.type):
+            return np.zeros(len(self), bool)
+        infinite: NDArray[np.bool_] = np.isinf(_numpy(pc.cast(column, pa.float64()), np.float64))
+        return infinite
+
     def named(self, rows: Sequence[int] | NDArray[np.integer], *columns: str) -> str:
         """The first few rows, as 'line 7 (token_id 12), line 9 (token_id 13) and 3 more'."""
         chosen = [int(row) for row in rows[:SHOWN]]

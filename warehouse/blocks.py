@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 from sqlalchemy import ARRAY, REAL, Connection, Table, exc
 
 from warehouse.arrays import FLOAT4, INT4, decode
@@ -45,15 +46,27 @@ def read_units(
     """
     types = [_element_type(table, name) for name in columns]
     raw = driver(connection)
-    # The key has the chunks in their order; reading them in another and sorting takes a third longer.
-    raw.execute("set local enable_bitmapscan = off; set local enable_seqscan = off")
-    with raw.cursor() as cursor, cursor.copy(_statement(table, units, columns)) as copy:
+    with _by_key(raw), raw.cursor() as cursor, cursor.copy(_statement(table, units, columns)) as copy:
         for number, row in enumerate(copy):
             fields = _fields(memoryview(row), 0 if number else _COPY_HEADER.size)
             if fields and fields[0] is not None and any(fields[1:]):
                 (unit,) = _INTEGER.unpack(fields[0])
                 yield unit, [None if f is None else decode(f, kind) for f, kind in zip(fields[1:], types, strict=True)]
-    raw.execute("reset enable_bitmapscan; reset enable_seqscan")
+
+
+@contextmanager
+def _by_key(raw: psycopg.Connection) -> Iterator[None]:
+    """Statements read tables by their keys.
+
+    A key has the chunks in their order; reading them in another and sorting takes a third longer.
+    """
+    raw.execute("set local enable_bitmapscan = off; set local enable_seqscan = off")
+    try:
+        yield
+    finally:
+        # A transaction that failed, or a connection that was lost, takes no statement and keeps no setting.
+        if raw.info.transaction_status == TransactionStatus.INTRANS:
+            raw.execute("reset enable_bitmapscan; reset enable_seqscan")
 
 
 def map_units(

@@ -121,10 +121,12 @@ def _layer_rows(
     clusters = values.clusters(connection)
     pairs = sorted({member.pair_id for its in members.values() for member in its})
     # Each pair is read once, whatever the number of comparisons that it belongs to.
-    sums = map_units(connection, schema.divergence_chunk, pairs, ["kl"], lambda columns: layer.sums(_given(columns)))
+    totals = map_units(
+        connection, schema.divergence_chunk, pairs, ["kl"], lambda columns: layer.totals(_given(columns))
+    )
 
     def rows_of(comparison: int, mean: Kl) -> list[Row]:
-        own = {(member.seed_p, member.seed_q): sums[member.pair_id] for member in members[comparison]}
+        own = {(member.seed_p, member.seed_q): totals[member.pair_id] for member in members[comparison]}
         rows = convergence_rows(mean, own, seeds[comparison], layer, clusters)
         return [{"comparison_id": comparison, **row} for row in rows]
 
@@ -248,7 +250,7 @@ def _write_summaries(
         {"comparison_id": comparison_id, **row}
         for layer in layers
         for row in convergence_rows(
-            mean, {pair: layer.sums(tokens) for pair, tokens in kl.items()}, seeds, layer, clusters
+            mean, {pair: layer.totals(tokens) for pair, tokens in kl.items()}, seeds, layer, clusters
         )
     ]
     copy_rows(connection, schema.convergence_summary, rows)

@@ -26,6 +26,14 @@ DOCUMENT_CLUSTERS = 8
 
 
 @dataclass(frozen=True)
+class Totals:
+    """KL of one pair by value. n: [size] tokens that have one. kl: [size] its sum over them, nats."""
+
+    n: Floats
+    kl: Floats
+
+
+@dataclass(frozen=True)
 class Values:
     """The values of a layer over the tokens of a corpus.
 
@@ -40,6 +48,15 @@ class Values:
     def sums(self, x: NDArray[Any]) -> Floats:
         """[size] sum of the finite ones of [T] x by value, in float64, tokens added in their order."""
         return _sums(self._places, x, self.size)
+
+    def totals(self, x: NDArray[Any]) -> Totals:
+        """Number and sum of the finite ones of [T] x by value."""
+        sums = _plain_sums(self._places, x, self.size)
+        if np.isfinite(sums).all():
+            return Totals(self._counts, sums)
+        finite = np.isfinite(x)
+        counts = _plain_sums(self._places, finite, self.size)
+        return Totals(counts, _plain_sums(self._places, np.where(finite, x, 0), self.size))
 
     def extremes(self, x: Floats) -> tuple[Floats, Floats]:
         """[size] least and greatest of the finite ones of [T] x by value; infinite for a value that has none."""
@@ -62,6 +79,11 @@ class Values:
     def _places(self) -> NDArray[np.intp]:
         """[T] category plus one: tokens without a value have a place too, so that none has to be left out."""
         return self.codes.astype(np.intp) + 1
+
+    @cached_property
+    def _counts(self) -> Floats:
+        """[size] tokens of each value."""
+        return np.bincount(self._places, minlength=self.size + 1)[1:].astype(np.float64)
 
     @cached_property
     def _sorted(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
@@ -132,11 +154,16 @@ class _Cells:
 
 def _sums(places: NDArray[np.intp], x: NDArray[Any], size: int) -> Floats:
     """[size] sums of the finite x by place, from 1; those at place 0 are in none."""
-    sums = np.bincount(places, x, size + 1)[1:]
+    sums = _plain_sums(places, x, size)
     # A sum tells whether one of its tokens has no x; looking at every token first would take as long as adding them.
     if not np.isfinite(sums).all():
-        sums = np.bincount(places, np.where(np.isfinite(x), x, 0), size + 1)[1:]
-    return sums.astype(np.float64, copy=False)
+        sums = _plain_sums(places, np.where(np.isfinite(x), x, 0), size)
+    return sums
+
+
+def _plain_sums(places: NDArray[np.intp], x: NDArray[Any], size: int) -> Floats:
+    """[size] sums of x by place, from 1, not finite where one of them is not."""
+    return np.bincount(places, x, size + 1)[1:].astype(np.float64, copy=False)
 
 
 def portions(units: Iterable[int], size: int, n_pairs: Callable[[int], int]) -> Iterator[list[int]]:
@@ -160,15 +187,16 @@ def portions(units: Iterable[int], size: int, n_pairs: Callable[[int], int]) -> 
 
 def convergence_rows(
     mean_kl: NDArray[np.float32],
-    pair_sums: Mapping[tuple[int, int], Floats],
+    pair_totals: Mapping[tuple[int, int], Totals],
     seeds: Sequence[int],
     values: Values,
     clusters: NDArray[np.int64],
 ) -> list[Row]:
     """Rows of ``convergence_summary`` for one comparison and layer, less the comparison's key.
 
-    mean_kl: [T] nats, mean over the ordered pairs; NaN where unmeasured. pair_sums: [size] sum of KL by value, by (seed
-    of p, seed of q). seeds: all seeds that take part, in order. clusters: [T] cluster of each token, from 0.
+    mean_kl: [T] nats, mean over the ordered pairs; NaN where one of them is unmeasured. pair_totals: by (seed of p,
+    seed of q). seeds: all seeds that take part, in order. clusters: [T] cluster of each token, from 0.
+    Sums by seed are None for a value of which some pairs have tokens that others lack (docs/methods.md §3).
     """
     x = mean_kl.astype(np.float64)
     sums = values.cells(clusters).sums(x, cross=True)
@@ -181,6 +209,8 @@ def convergence_rows(
         "max_kl": greatest,
         **sums,
     }
+    even = np.all([totals.n == columns["n"] for totals in pair_totals.values()], axis=0)
+    pair_sums = {pair: totals.kl for pair, totals in pair_totals.items()}
     touching = np.array(
         [sum((s for pair, s in pair_sums.items() if seed in pair), np.zeros(values.size)) for seed in seeds]
     )
@@ -188,8 +218,8 @@ def convergence_rows(
     return [
         {
             **row,
-            "pair_square_sum": None if squares is None else float(squares[category]),
-            "seed_sums": touching[:, category].tolist(),
+            "pair_square_sum": float(squares[category]) if squares is not None and even[category] else None,
+            "seed_sums": touching[:, category].tolist() if even[category] else [None] * len(seeds),
         }
         for category, row in _rows(values, columns)
     ]

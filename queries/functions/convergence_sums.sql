@@ -106,6 +106,7 @@ pair_sum as (
     select
         item.category_id,
         item.pair_id,
+        count(item.kl) as n,
         coalesce(sum(item.kl), 0) as total
     from (
         select
@@ -137,6 +138,15 @@ seed_sum as (
     group by side.category_id, side.seed
 ),
 
+-- A mean over pairs has the tokens that all of them have: a pair that has more of a value is no part of that mean.
+coverage as (
+    select
+        pair_sum.category_id,
+        max(pair_sum.n) as n
+    from pair_sum
+    group by pair_sum.category_id
+),
+
 both_ways as (
     select
         pair_sum.category_id,
@@ -156,10 +166,14 @@ complete as (
 
 select
     sums.*,
-    case when complete.is_so then squares.total end as pair_square_sum,
-    seeds.totals as seed_sums
+    case when complete.is_so and coverage.n = sums.n then squares.total end as pair_square_sum,
+    case
+        when coverage.n = sums.n then seeds.totals
+        else array_fill(null::double precision, array[cardinality(seeds.totals)])
+    end as seed_sums
 from sums
 cross join complete
+inner join coverage on sums.category_id = coverage.category_id
 inner join (
     select
         seed_sum.category_id,

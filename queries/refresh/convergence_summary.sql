@@ -69,6 +69,7 @@ select
     total.category_id,
     run_p.seed as seed_p,
     run_q.seed as seed_q,
+    total.n,
     total.total
 from (
     select
@@ -76,6 +77,7 @@ from (
         item.pair_id,
         item.layer_id,
         item.category_id,
+        count(item.kl) as n,
         coalesce(sum(item.kl::double precision), 0) as total
     from (
         select
@@ -154,6 +156,7 @@ create temporary table refresh_square (
     category_id integer,
     n_pairs bigint,
     n_within bigint,
+    most_tokens bigint,
     pair_square_sum double precision,
     primary key (comparison_id, layer_id, category_id)
 );
@@ -165,6 +168,7 @@ select
     both_ways.category_id,
     sum(both_ways.directions) filter (where both_ways.low <> both_ways.high),
     count(*) filter (where both_ways.low = both_ways.high),
+    max(both_ways.n),
     sum(both_ways.total * both_ways.total)
 from (
     select
@@ -174,6 +178,7 @@ from (
         least(seed_p, seed_q) as low,
         greatest(seed_p, seed_q) as high,
         count(*) as directions,
+        max(n) as n,
         sum(total) as total
     from refresh_pair
     group by comparison_id, layer_id, category_id, least(seed_p, seed_q), greatest(seed_p, seed_q)
@@ -210,18 +215,23 @@ select
     case
         when
             cardinality(seeds.seed_sums) >= 4
+            and squares.most_tokens = sums.n
             and squares.n_within = 0
             and squares.n_pairs = cardinality(seeds.seed_sums) * (cardinality(seeds.seed_sums) - 1)
             then squares.pair_square_sum
     end as pair_square_sum,
-    seeds.seed_sums
+    -- A mean over pairs has the tokens that all of them have: a pair that has more of a value is no part of that mean.
+    case
+        when squares.most_tokens = sums.n then seeds.seed_sums
+        else array_fill(null::double precision, array[cardinality(seeds.seed_sums)])
+    end as seed_sums
 from sums
 inner join refresh_seed as seeds
     on
         sums.comparison_id = seeds.comparison_id
         and sums.layer_id = seeds.layer_id
         and sums.category_id = seeds.category_id
-left join refresh_square as squares
+inner join refresh_square as squares
     on
         sums.comparison_id = squares.comparison_id
         and sums.layer_id = squares.layer_id

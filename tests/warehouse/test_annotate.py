@@ -489,3 +489,58 @@ def test_a_layer_of_many_values_says_where_it_is_shown(
     )
     assert outcome.output.endswith("\"select * from token_annotation where layer = 'it''s'\"\n")
     assert loaded(measured, "it's")["value"].tolist() == table["value"].tolist()
+
+
+@pytest.mark.parametrize(("value", "n"), [("x", 1001), ("\N{GRINNING FACE}", 700)])
+def test_a_value_too_long_for_an_index_is_refused_with_its_line(
+    measured: Measured, ids: Any, command: Command, tmp_path: Path, value: str, n: int
+) -> None:
+    random = np.random.default_rng(4)
+    fits = "".join(chr(code) for code in random.integers(0x4E00, 0x9FFF, 833))
+    table = pd.DataFrame({"token_id": ids[:3], "v": ["a", fits, value * n]})
+    refused = command("annotate", "v", write(tmp_path / "v.csv", table))
+    assert refused.status == 2
+    assert "are longer than 1,000 characters or 2,500 bytes: line 4 (v " in refused.errors
+    succeed(command("annotate", "v", write(tmp_path / "v.csv", table[:2])))
+    assert loaded(measured, "v")["value"].tolist() == ["a", fits]
+
+
+@pytest.mark.parametrize("first", ["1", "null", '"a"', "true", "1" * 400])
+@pytest.mark.parametrize("second", ["1e400", "-Infinity"])
+def test_a_number_of_json_that_is_infinite_is_no_category(
+    measured: Measured, ids: Any, command: Command, tmp_path: Path, first: str, second: str
+) -> None:
+    lines = [f'{{"token_id": {ids[row]}, "v": {value}}}\n' for row, value in enumerate((first, second))]
+    path = tmp_path / "v.jsonl"
+    path.write_text("".join(lines))
+    refused = command("annotate", "v", str(path))
+    assert refused.status == 2
+    assert "line 2" in refused.errors
+    assert "finite" in refused.errors
+    assert "v" not in layers(measured)
+
+
+def test_text_that_double_precision_cannot_hold_is_a_fault_among_numbers_only(
+    measured: Measured, ids: Any, command: Command, tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"token_id": ids[:2], "v": ["1", "1e400"]})
+    assert "line 3 (v 1e400)" in command("annotate", "v", write(tmp_path / "v.csv", table)).errors
+    table["v"] = ["ab12f", "1e400"]
+    succeed(command("annotate", "v", write(tmp_path / "v.csv", table)))
+    assert loaded(measured, "v")["value"].tolist() == ["ab12f", "1e400"]
+
+
+def test_a_twin_that_would_be_empty_is_dropped_when_its_layer_is_replaced(
+    measured: Measured, ids: Any, command: Command, tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"token_id": ids, "value": "a"})
+    succeed(command("annotate", "v", write(tmp_path / "v.csv", table), "--context"))
+    last = write(tmp_path / "v.csv", table[-1:])
+    assert "comes after one with a value" in command("annotate", "v", last, "--replace", "--context").errors
+    assert "v.context" in layers(measured)
+    said = command("annotate", "v", last, "--replace")
+    assert said.status == 0
+    assert said.errors == "Note: Dropped layer v.context: no token comes after one with a value.\n"
+    assert "v.context" not in layers(measured)
+    assert loaded(measured, "v")["token_id"].tolist() == [ids[-1]]
+    assert findings(measured.database) == {}

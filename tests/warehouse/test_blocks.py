@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection
 
 from warehouse import blocks, schema
@@ -52,6 +53,35 @@ def test_units_come_back_whole_and_those_without_facts_do_not(connection: Connec
     found = read_units(connection, schema.divergence_chunk, [*range(1, 8), 99], ["kl"])
     assert_same({pair: kl_of(columns) for pair, columns in found}, written)
     assert list(read_units(connection, schema.divergence_chunk, [], ["kl"])) == []
+
+
+def scans(connection: Connection) -> list[str]:
+    """What plans may do in this transaction, or in the next one where the copy was cut off before its end."""
+    if driver(connection).info.transaction_status == TransactionStatus.INERROR:
+        driver(connection).rollback()
+    query = "select setting from pg_settings where name in ('enable_seqscan', 'enable_bitmapscan')"
+    return list(connection.exec_driver_sql(query).scalars())
+
+
+@pytest.mark.parametrize("n_taken", [0, 1, 40])
+def test_the_plans_of_later_statements_are_as_before_however_many_units_were_taken(
+    connection: Connection, n_taken: int
+) -> None:
+    write(connection, range(1, 41))
+    found = read_units(connection, schema.divergence_chunk, range(1, 41), ["kl"])
+    taken = [next(found) for _ in range(n_taken)]
+    found.close()
+    assert len(taken) == n_taken
+    assert scans(connection) == ["on", "on"]
+
+
+def test_an_error_in_the_midst_of_units_is_the_one_that_is_raised(connection: Connection) -> None:
+    write(connection, range(1, 41))
+    found = read_units(connection, schema.divergence_chunk, range(1, 41), ["kl"])
+    next(found)
+    with pytest.raises(ArithmeticError, match="no such sum"):
+        found.throw(ArithmeticError("no such sum"))
+    assert scans(connection) == ["on", "on"]
 
 
 def test_columns_that_are_null_are_none(connection: Connection) -> None:

@@ -204,8 +204,8 @@ def _complete(connection: Connection, measured: Measured, *, seed: int) -> None:
 # --- sums ------------------------------------------------------------------------------------------------------------
 
 
-def sums_of(kl: dict[tuple[int, int], Any], values: Values) -> dict[tuple[int, int], Any]:
-    return {pair: values.sums(x) for pair, x in kl.items()}
+def totals_of(kl: dict[tuple[int, int], Any], values: Values) -> dict[tuple[int, int], Any]:
+    return {pair: values.totals(x) for pair, x in kl.items()}
 
 
 @settings(max_examples=50, deadline=None)
@@ -220,8 +220,8 @@ def test_the_order_and_names_of_seeds_do_not_matter(n: int, draw: Any, n_tokens:
     mean = np.mean(list(kl.values()), 0, np.float64).astype(np.float32)
     values = Values(1, random.integers(-1, 3, n_tokens).astype(np.int32), 3)
     clusters = np.arange(n_tokens) // 100
-    plain = convergence_rows(mean, sums_of(kl, values), range(n), values, clusters)
-    other = convergence_rows(mean, sums_of(dict(items), values), sorted(names), values, clusters)
+    plain = convergence_rows(mean, totals_of(kl, values), range(n), values, clusters)
+    other = convergence_rows(mean, totals_of(dict(items), values), sorted(names), values, clusters)
     assert len(plain) == len(other)
     place = [sorted(names).index(name) for name in names]
     for row, same in zip(plain, other, strict=True):
@@ -238,7 +238,7 @@ def test_sums_of_three_tokens_by_hand() -> None:
     x = np.array([1, 2, 4], np.float32)
     kl = {(0, 1): x * 2, (1, 0): np.zeros(3, np.float32)}
     values = Values(7, np.array([0, 1, -1], np.int32), 2)
-    first, second = convergence_rows(x, sums_of(kl, values), [0, 1], values, np.array([0, 0, 1]))
+    first, second = convergence_rows(x, totals_of(kl, values), [0, 1], values, np.array([0, 0, 1]))
     assert first == {
         "layer_id": 7,
         "category_id": 0,

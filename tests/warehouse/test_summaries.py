@@ -34,7 +34,7 @@ def drawn(n: int, size: int, n_clusters: int, seed: int) -> tuple[pd.DataFrame, 
 
 def rows_of(x: NDArray[np.float32], values: Values, clusters: NDArray[np.int64]) -> list[dict[str, Any]]:
     """Of a comparison of one pair."""
-    return convergence_rows(x, {(0, 1): values.sums(x)}, [0, 1], values, clusters)
+    return convergence_rows(x, {(0, 1): values.totals(x)}, [0, 1], values, clusters)
 
 
 def by_cluster(table: pd.DataFrame) -> pd.DataFrame:
@@ -144,3 +144,13 @@ def test_portions_hold_every_unit_once_and_at_least_one_each(size: int) -> None:
     assert all(found)
     largest: Any = max(len(portion) for portion in found)
     assert largest == (500 if size <= 40 else 20 if size == 1000 else 1)
+
+
+def test_a_value_of_which_one_pair_lacks_tokens_has_no_sums_by_seed() -> None:
+    values = Values(1, np.array([0, 0, 1, 1, -1], np.int32), 2)
+    even = np.array([1, np.nan, 1, 1, 1], np.float32)
+    gaps = np.array([1, np.nan, 1, np.nan, np.nan], np.float32)
+    totals = {(0, 1): values.totals(even), (1, 0): values.totals(gaps)}
+    first, second = convergence_rows(even + gaps, totals, [0, 1], values, np.zeros(5, np.int64))
+    assert (first["n"], first["seed_sums"]) == (1, [2.0, 2.0])
+    assert (second["n"], second["seed_sums"], second["pair_square_sum"]) == (1, [None, None], None)

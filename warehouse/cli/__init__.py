@@ -148,11 +148,15 @@ def _database_error(error: BaseException) -> str | None:
     psycopg = sys.modules.get("psycopg")
     if psycopg is None or not isinstance(cause, psycopg.Error):
         return None
+    from warehouse.retries import is_deadlock, is_lost
+
     said = " ".join((cause.diag.message_primary or str(cause)).split()).rstrip(".")
     if isinstance(cause, psycopg.errors.DiskFull):
         return f"The database server's disk is full ({said}); free some space and run the same command again."
-    if isinstance(cause, psycopg.OperationalError):
+    if is_lost(cause):
         return f"The connection to the database was lost ({said}); run the same command again."
+    if is_deadlock(cause):
+        return f"Another session was writing the same rows ({said}); run the same command again."
     return f"The database refused a statement: {said} (--debug shows where)."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,6 @@ import click
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from warehouse.annotating import Made
     from warehouse.annotation_keys import CorpusRange
     from warehouse.layer import Layer
 
@@ -159,15 +159,15 @@ def _load(connection: Connection, request: _Request, model_id: int | None) -> li
         description=request.description,
     )
     made = annotating.make_layer(connection, corpus, rows, wish, model_id)
-    loaded = annotating.load(
+    loaded, notes = annotating.load(
         connection, corpus, made.layer, model_id=model_id, replace_it=request.replace, context=request.context
     )
-    _note(made)
+    _note((*made.notes, *notes))
     return [*(_told(layer, corpus) for layer in loaded), _how_to_ask(request.name, made.layer)]
 
 
-def _note(made: Made) -> None:
-    for note in made.notes:
+def _note(notes: Iterable[str]) -> None:
+    for note in notes:
         click.echo(f"Note: {note}", err=True)
 
 

@@ -44,6 +44,7 @@ def import_kl(file: Path, manifest: Path | None, **options: Any) -> None:
 
     done = import_measurements(open_database(), "kl", file, manifest, options)
     click.echo(_summary(done, file, "ordered pair", "KL values"))
+    _say_left_out(done)
 
 
 @imports.command("scores")
@@ -55,6 +56,7 @@ def import_scores(file: Path, manifest: Path | None, **options: Any) -> None:
 
     done = import_measurements(open_database(), "scores", file, manifest, options)
     click.echo(_summary(done, file, "evaluation", "tokens scored"))
+    _say_left_out(done)
 
 
 @imports.command("metrics")
@@ -104,6 +106,16 @@ def _summary(done: Imported, file: Path, unit: str, values: str) -> str:
     if not done.new and not derived:
         return f"All {_many(done.known, unit)} of {file} are in the warehouse already: nothing was written."
     return f"Imported {_many(done.new, unit)} ({done.n_values:,} {values}) from {file}{derived}{known}."
+
+
+def _say_left_out(done: Imported) -> None:
+    if done.left_out:
+        more = f" and {len(done.left_out) - 5:,} more" if len(done.left_out) > 5 else ""
+        click.echo(
+            f"Views leave out, for what was found here of the checkpoint: {', '.join(done.left_out[:5])}{more}. Import "
+            "again once it is ok.",
+            err=True,
+        )
 
 
 def _many(count: int, thing: str) -> str:

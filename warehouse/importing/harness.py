@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from warehouse.importing.manifest import MOST_DIGITS
+
 #: What metrics of the first layout are called now.
 _PRESENT_NAMES = {"ppl": "perplexity"}
 _HIGHER = frozenset(("acc", "acc_norm", "acc_mutual_info", "exact_match", "em", "f1", "mcc", "bleu", "chrf", "rouge1"))
@@ -111,7 +113,7 @@ def _scores(document: Mapping[str, Any], task: str, entry: Mapping[str, Any]) ->
         yield Score(
             task,
             _name(metric, filtered),
-            float(value),
+            _float(value),
             _finite(error),
             _n_items(document, task, entry),
             _shots(document, task),
@@ -153,7 +155,16 @@ def _whole(table: Any, key: str) -> int | None:
 
 
 def _finite(value: Any) -> float | None:
-    return float(value) if _is_number(value) and math.isfinite(value) else None
+    number = _float(value) if _is_number(value) else math.nan
+    return number if math.isfinite(number) else None
+
+
+def _float(value: int | float) -> float:
+    """A number of JSON, whose whole numbers may have any number of digits: infinite beyond those of float64."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _is_number(value: Any) -> bool:
@@ -162,5 +173,5 @@ def _is_number(value: Any) -> bool:
 
 def step_of(revision: str) -> int | None:
     """The step that a revision or the name of a file names, such as step53000 or 70m_step512; None where none."""
-    found = {int(number) for number in re.findall(r"step[-_]?(\d+)", revision)}
+    found = {int(number) for number in re.findall(rf"step[-_]?(\d{{1,{MOST_DIGITS}}})(?!\d)", revision)}
     return found.pop() if len(found) == 1 else None

@@ -5,19 +5,22 @@ Arithmetic on names; the ledger is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from warehouse.importing.manifest import Checkpoint
 
 
 def steps_by_model(
-    checkpoints: Iterable[Checkpoint], listed: Sequence[int] = ()
+    checkpoints: Iterable[Checkpoint],
+    listed: Sequence[int] = (),
+    known: Mapping[tuple[str, str], Collection[int]] | None = None,
 ) -> dict[tuple[str, str], tuple[int, ...]]:
-    """The steps that follow one another, by family and model: those listed, or all that occur."""
+    """The steps that follow one another, by family and model: those listed, or all that occur or were known before."""
     found: dict[tuple[str, str], set[int]] = {}
     for checkpoint in checkpoints:
         found.setdefault(checkpoint[:2], set()).add(checkpoint.step)
-    return {model: tuple(sorted(listed or steps)) for model, steps in found.items()}
+    before = known or {}
+    return {model: tuple(sorted(listed or steps | set(before.get(model, ())))) for model, steps in found.items()}
 
 
 def kinds(p: Checkpoint, q: Checkpoint, steps: Sequence[int]) -> list[str]:

@@ -18,9 +18,17 @@ from warehouse import schema
 from warehouse.comparisons import derive
 from warehouse.dimensions import ConflictingInputs
 from warehouse.facts import read_groups
-from warehouse.importing.kinds import kinds, steps_by_model
+from warehouse.importing.kinds import kinds
 from warehouse.importing.manifest import Checkpoint, Manifest
-from warehouse.importing.target import find_corpus, save_checkpoints, save_files, save_protocol, source_file
+from warehouse.importing.steps import steps_in_order
+from warehouse.importing.target import (
+    find_corpus,
+    left_out,
+    save_checkpoints,
+    save_files,
+    save_protocol,
+    source_file,
+)
 from warehouse.importing.units import BadImport, Target, Unit, checked
 from warehouse.ledger import ComparisonKey, declare_comparisons, declare_unscored
 from warehouse.pairs import Pair, load_pairs, outdated
@@ -32,12 +40,16 @@ Ids = Mapping[Checkpoint, int]
 
 @dataclass(frozen=True)
 class Imported:
-    """What a command did: units written, units that were there with the same values, comparisons derived."""
+    """What a command did: units written, units that were there with the same values, comparisons derived.
+
+    left_out: checkpoints whose status keeps them out of views.
+    """
 
     new: int
     known: int
     comparisons: int = 0
     n_values: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 def check_kl(units: Sequence[Unit], manifest: Manifest, target: Target) -> dict[tuple[Checkpoint, Checkpoint], Kl]:
@@ -80,7 +92,7 @@ def load_kl(connection: Connection, units: Sequence[Unit], manifest: Manifest, t
     known = {key: pair.kl for key, pair in zip(keys, pairs, strict=True) if key is not None}
     derived = _derive(connection, target.corpus_id, protocol_id, set(models.values()), known)
     n_values = sum(int(np.isfinite(pair.kl).sum()) for pair in pairs)
-    return Imported(len(new), len(kl) - len(new), derived, n_values)
+    return Imported(len(new), len(kl) - len(new), derived, n_values, left_out(connection, rows))
 
 
 def _pair(p: Checkpoint, q: Checkpoint, kl: Kl, evaluations: Ids, environment_id: int) -> Pair:
@@ -130,8 +142,9 @@ def _declare(
     models: Mapping[tuple[str, str], int],
     evaluations: Ids,
 ) -> None:
-    """Enter the comparisons that pairs belong to. where: corpus and protocol."""
-    steps = steps_by_model((checkpoint for pair in pairs for checkpoint in pair), manifest.steps)
+    """Enter the comparisons that pairs belong to. where: corpus and protocol. Raises ConflictingInputs."""
+    checkpoints = {checkpoint for pair in pairs for checkpoint in pair}
+    steps = steps_in_order(connection, checkpoints, manifest.steps, where, models)
     wanted: dict[ComparisonKey, list[tuple[int, int]]] = {}
     for p, q in pairs:
         for kind in kinds(p, q, steps[p[:2]]):

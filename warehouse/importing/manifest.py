@@ -22,6 +22,13 @@ PAIR_KEYS = tuple(f"{side}_{key}" for side in "pq" for key in CHECKPOINT_KEYS)
 TOKEN_KEYS = ("token_id", "document", "position")
 
 
+#: Whole numbers are less: PostgreSQL holds no greater ones in an integer column.
+INTEGERS = 2**31
+#: Digits of a number in a name or an option; more are no number of anything, and too many for Python to read.
+MOST_DIGITS = 18
+_SHOWN = 80
+
+
 class BadManifest(WarehouseError):
     """A manifest says something that cannot be followed."""
 
@@ -36,6 +43,11 @@ class Checkpoint(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.family} {self.model} seed {self.seed} step {self.step}"
+
+
+def can_be_stored(words: str) -> bool:
+    """Whether PostgreSQL holds a text: it has no NUL character and no half of a pair of code units."""
+    return "\0" not in words and not any("\ud800" <= letter <= "\udfff" for letter in words)
 
 
 class Positions(NamedTuple):
@@ -124,7 +136,10 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise BadManifest(f"Manifest {path} cannot be read ({error.strerror}): give the path of a TOML file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise BadManifest(f"Manifest {path} is nested too deeply: mend it there.") from None
+    except ValueError as error:
+        # Broken TOML, bytes that are no text, and numbers of thousands of digits.
         raise BadManifest(f"Manifest {path} is no TOML file ({error}): mend it there.") from None
 
 
@@ -162,8 +177,16 @@ def _values(table: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]
         try:
             values[key] = readers[key](value)
         except _Misfit as misfit:
-            raise BadManifest(f"Key {key} in {where} must be {misfit}, not {value!r}.") from None
+            raise BadManifest(f"Key {key} in {where} must be {misfit}, not {_shown(value)}.") from None
     return values
+
+
+def _shown(value: Any) -> str:
+    try:
+        words = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}…"
 
 
 def suggestion(word: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
@@ -181,7 +204,26 @@ def _of(kind: type[Any], words: str) -> Callable[[Any], Any]:
     return read
 
 
-_text, _whole, _flag = _of(str, "text"), _of(int, "a whole number"), _of(bool, "true or false")
+_any_text, _any_whole, _flag = _of(str, "text"), _of(int, "a whole number"), _of(bool, "true or false")
+
+
+def _text(value: Any) -> Any:
+    if not can_be_stored(_any_text(value)):
+        raise _Misfit("text without NUL characters")
+    return value
+
+
+def _between(least: int, words: str) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if not least <= _any_whole(value) < INTEGERS:
+            raise _Misfit(f"{words}, and less than {INTEGERS}")
+        return value
+
+    return read
+
+
+_whole = _between(1 - INTEGERS, f"a whole number from {1 - INTEGERS}")
+_from_0, _from_1 = _between(0, "a whole number from 0"), _between(1, "a whole number from 1")
 
 
 def _one_of(*known: str) -> Callable[[Any], Any]:
@@ -195,14 +237,20 @@ def _one_of(*known: str) -> Callable[[Any], Any]:
 
 def _list_of(reader: Callable[[Any], Any], words: str) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
-        if not isinstance(value, (list, tuple)) or not value or len(set(value)) < len(value):
+        if not isinstance(value, (list, tuple)) or not value:
             raise _Misfit(f"a list of {words}, none twice")
-        return tuple(reader(each) for each in value)
+        try:
+            found = tuple(reader(each) for each in value)
+        except _Misfit as misfit:
+            raise _Misfit(f"a list of {words}, each {misfit}") from None
+        if len(set(found)) < len(found):
+            raise _Misfit(f"a list of {words}, none twice")
+        return found
 
     return read
 
 
-_names, _numbers = _list_of(_text, "names"), _list_of(_whole, "whole numbers")
+_names, _numbers = _list_of(_text, "names"), _list_of(_from_0, "whole numbers")
 
 
 def _room(value: Any) -> float:
@@ -211,9 +259,13 @@ def _room(value: Any) -> float:
     return float(value)
 
 
+def _is_position(part: str) -> bool:
+    return part == "" or (part.isdecimal() and len(part) <= MOST_DIGITS)
+
+
 def _positions(value: Any) -> Positions:
     first, separator, end = value.partition(":") if isinstance(value, str) else ("", "", "")
-    if not separator or not all(part == "" or part.isdecimal() for part in (first, end)):
+    if not separator or not all(map(_is_position, (first, end))):
         raise _Misfit("A:B, from position A to the one before B")
     positions = Positions(int(first or 0), int(end) if end else None)
     if positions.end is not None and positions.end <= positions.first:
@@ -228,7 +280,7 @@ def _grid(value: Any) -> Grid:
     return Grid(**_values(value, readers, "a table of checkpoints"))
 
 
-_NAMED = {key: _whole if key.endswith(("seed", "step")) else _text for key in (*CHECKPOINT_KEYS, *PAIR_KEYS)}
+_NAMED = {key: _from_0 if key.endswith(("seed", "step")) else _text for key in (*CHECKPOINT_KEYS, *PAIR_KEYS)}
 
 
 def _named(value: Any) -> Mapping[str, Any]:
@@ -258,7 +310,9 @@ def _measures(value: Any) -> tuple[str, ...]:
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("corpus", "protocol", "origin", "path", "family", "dtype"), _text),
-    **dict.fromkeys(("seed", "offset", "window"), _whole),
+    "seed": _from_0,
+    "offset": _whole,
+    "window": _from_1,
     **dict.fromkeys(("allow_nan", "bos"), _flag),
     **dict.fromkeys(("files", "rows"), _grid),
     "positions": _positions,

@@ -13,18 +13,23 @@ from warehouse.database import Database
 from warehouse.importing.kl import Imported
 from warehouse.importing.result_files import Found, Reading, read_results
 from warehouse.importing.results import load_results
+from warehouse.importing.units import BadImport
 from warehouse.writer import Writer
 
 
 def import_results(database: Database, paths: Sequence[Path], reading: Reading) -> tuple[Found, Imported]:
     """Import the results of files and folders in one transaction.
 
-    Raises BadImport, BadManifest, and ConflictingInputs where the warehouse has other numbers.
+    Raises BadImport, also where no result is a number, BadManifest, and ConflictingInputs where the warehouse has
+    other numbers.
     """
     engine = database.engine()
     with engine.connect() as connection:
         families = _families(connection)
     found = read_results(paths, reading, families)
+    if not found.results:
+        unread = f", such as {', '.join(found.without_number[:5])}" if found.without_number else ""
+        raise BadImport(f"No result of {', '.join(map(str, paths[:5]))} is a finite number{unread}: nothing was found.")
     return found, Writer(database, engine, reserve=0).commit(partial(load_results, results=found.results))
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.importing.harness import step_of
-from warehouse.importing.manifest import CHECKPOINT_KEYS, BadManifest, Checkpoint
+from warehouse.importing.manifest import CHECKPOINT_KEYS, INTEGERS, MOST_DIGITS, BadManifest, Checkpoint, can_be_stored
 from warehouse.importing.units import BadImport
 
-_PLACEHOLDERS = {"family": r"[^/]+?", "model": r"[^/]+?", "seed": r"\d+", "step": r"\d+"}
+_DIGITS = rf"\d{{1,{MOST_DIGITS}}}"
+_PLACEHOLDERS = {"family": r"[^/]+?", "model": r"[^/]+?", "seed": _DIGITS, "step": _DIGITS}
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,15 @@ class Naming:
             if value is None:
                 raise BadImport(
                     f"Nothing says the {key} of {file}: pass --{key}, or --path-pattern with {{{key}}} in it."
+                )
+        for key, value in known.items():
+            origin = said[key].get(value, "the warehouse")
+            if isinstance(value, str) and not can_be_stored(value):
+                raise BadImport(f"The {key} of {file} by {origin} has a NUL character, {value!r}: take it out.")
+            if isinstance(value, int) and not 0 <= value < INTEGERS:
+                raise BadImport(
+                    f"{file} is about {key} {value} by {origin}, which is not from 0, and less than {INTEGERS}: mend "
+                    "it there."
                 )
         return Checkpoint(**known)
 

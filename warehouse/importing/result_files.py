@@ -102,7 +102,10 @@ def _parsed(file: Path) -> Any:
         return json.loads(file.read_text("utf-8-sig"))
     except OSError as error:
         raise BadImport(f"{file} cannot be read ({error.strerror}).") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise BadImport(f"{file} is nested too deeply for a result file: mend it, or leave it out.") from None
+    except ValueError as error:
+        # Broken JSON, bytes that are no text, and numbers of thousands of digits.
         raise BadImport(f"{file} is no JSON file ({error}): mend it, or leave it out.") from None
 
 
@@ -137,7 +140,7 @@ def _from_table(table: Table, reading: Reading, families: Families) -> Iterator[
 def _checkpoints(table: Table, naming: Naming, families: Families) -> list[Checkpoint]:
     """Whose each row is: by its columns, else by the options."""
     columns: dict[str, Any] = {
-        key: table.whole(key).tolist() if key in ("seed", "step") else table.texts(key)
+        key: table.counts(key).tolist() if key in ("seed", "step") else table.texts(key)
         for key in CHECKPOINT_KEYS
         if key in table.columns
     }
@@ -154,6 +157,7 @@ def _long(table: Table, reading: Reading, checkpoints: Sequence[Checkpoint]) -> 
     names, values = table.texts("name"), _finite(table, "value")
     errors = _optional(table, "standard_error")
     counts = _optional(table, "n")
+    _refuse_part(table, counts)
     sources = table.texts("source") if "source" in table.columns else [table.path.name] * table.n_rows
     directions = _directions(table)
     for row, name in enumerate(names):
@@ -196,6 +200,13 @@ def _finite(table: Table, name: str) -> Floats:
     if len(wrong):
         raise BadImport(f"Column {name} has no finite number in {table.row(int(wrong[0]))}.")
     return values
+
+
+def _refuse_part(table: Table, counts: Floats) -> None:
+    """Raise BadImport for a number of items that is not whole. counts: [n_rows], NaN where none is said."""
+    wrong = np.flatnonzero(~np.isnan(counts) & ~(np.isfinite(counts) & (counts == np.round(counts))))
+    if len(wrong):
+        raise BadImport(f"Column n has no whole number in {table.row(int(wrong[0]))}.")
 
 
 def _optional(table: Table, name: str) -> Floats:

@@ -5,6 +5,7 @@ All of a command is written in one transaction.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from warehouse import schema
 from warehouse.dimensions import ConflictingInputs
 from warehouse.facts import copy_rows
 from warehouse.importing.kl import Imported
-from warehouse.importing.manifest import Checkpoint
+from warehouse.importing.manifest import INTEGERS, Checkpoint, can_be_stored
 from warehouse.importing.target import save_checkpoints
 from warehouse.importing.units import BadImport
 
@@ -44,10 +45,26 @@ class Result:
 Key = tuple[Checkpoint, str, str]
 
 
+def _refuse_unstorable(result: Result) -> None:
+    """Raise BadImport for a result that the warehouse cannot hold."""
+    for words in (result.name, result.source):
+        if not can_be_stored(words):
+            raise BadImport(f"{result.where} has a name with a NUL character, {words!r}: take it out.")
+    if result.n is not None and not 0 <= result.n < INTEGERS:
+        raise BadImport(f"{result.where} says n {result.n} of {result}: it is from 0, and less than {INTEGERS}.")
+    error = result.standard_error
+    if error is not None and not (error >= 0 and math.isfinite(error)):
+        raise BadImport(f"{result.where} says standard error {error} of {result}: it is finite, and not below 0.")
+
+
 def merged(results: Iterable[Result]) -> dict[Key, Result]:
-    """Results by checkpoint, name and source. Raises BadImport where two files say different numbers of one."""
+    """Results by checkpoint, name and source.
+
+    Raises BadImport where two files say different numbers of one, or a number that it cannot have.
+    """
     found: dict[Key, Result] = {}
     for result in results:
+        _refuse_unstorable(result)
         key = (result.checkpoint, result.name, result.source)
         first = found.setdefault(key, result)
         if first.numbers != result.numbers:

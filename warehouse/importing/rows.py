@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warehouse.fact_tables import SCORES
-from warehouse.importing.manifest import CHECKPOINT_KEYS, PAIR_KEYS, TOKEN_KEYS, Checkpoint, Manifest, suggestion
+from warehouse.importing.manifest import (
+    CHECKPOINT_KEYS,
+    MOST_DIGITS,
+    PAIR_KEYS,
+    TOKEN_KEYS,
+    Checkpoint,
+    Manifest,
+    suggestion,
+)
 from warehouse.importing.tables import Table, read_table
 from warehouse.importing.units import BadImport, Floats, Placement, Unit
 
@@ -29,7 +37,7 @@ def table_units(
     table = _renamed(read_table(path), manifest)
     keys = PAIR_KEYS if tuple(measures) == ("kl",) else CHECKPOINT_KEYS
     about, groups = _groups(table, manifest, keys)
-    positions = sorted((name for name in table.columns if name.isdecimal()), key=int)
+    positions = sorted((name for name in table.columns if name.isdecimal() and len(name) <= MOST_DIGITS), key=int)
     if positions and not set(TOKEN_KEYS) & set(table.columns):
         yield from _wide(table, manifest, place, about, groups, positions, measures)
     else:
@@ -71,7 +79,7 @@ def _key_values(table: Table, manifest: Manifest, key: str) -> tuple[Sequence[An
     if key in table.columns:
         if not key.endswith(("seed", "step")):
             return table.words(key)
-        present, code = np.unique(table.whole(key), return_inverse=True)
+        present, code = np.unique(table.counts(key), return_inverse=True)
         return present.tolist(), code.reshape(-1)
     plain = key.removeprefix("p_").removeprefix("q_")
     usual = {"family": manifest.family, "seed": manifest.seed}.get(plain)

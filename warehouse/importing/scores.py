@@ -21,7 +21,7 @@ from warehouse.evaluations import Evaluation, load_evaluations
 from warehouse.fact_tables import SCORES
 from warehouse.importing.kl import Imported
 from warehouse.importing.manifest import Checkpoint, Manifest
-from warehouse.importing.target import find_corpus, save_checkpoints, save_files, save_protocol, source_file
+from warehouse.importing.target import find_corpus, left_out, save_checkpoints, save_files, save_protocol, source_file
 from warehouse.importing.units import BadImport, Target, Unit, checked
 from warehouse.ledger import declare_unscored
 from warehouse.values import CorpusValues
@@ -59,7 +59,7 @@ def load_scores(connection: Connection, units: Sequence[Unit], manifest: Manifes
     new = load_evaluations(connection, found, values)
     derived = _derive(connection, [e.evaluation_id for e, is_new in zip(found, new, strict=True) if is_new], values)
     n_values = sum(_count(e.scores) for e, is_new in zip(found, new, strict=True) if is_new)
-    return Imported(sum(new), len(new) - sum(new), derived, n_values)
+    return Imported(sum(new), len(new) - sum(new), derived, n_values, left_out(connection, rows))
 
 
 def _twice(units: Sequence[Unit]) -> Checkpoint:

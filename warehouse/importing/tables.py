@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from warehouse.importing.manifest import INTEGERS, can_be_stored
 from warehouse.importing.units import BadImport, Floats
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
+#: Whole numbers of float64 are exact below.
+_EXACT = 2.0**53
+#: What pandas calls the numbers of rows, where it writes them; they are no data.
+_ROW_NUMBERS = ("", "__index_level_0__")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,10 @@ class Table:
         if "" in values:
             gap = int(np.flatnonzero(codes == values.index(""))[0])
             raise BadImport(f"Column {name} is empty in {self.row(gap)}.")
+        for place, value in enumerate(values):
+            if not can_be_stored(value):
+                wrong = int(np.flatnonzero(codes == place)[0])
+                raise BadImport(f"Column {name} has a NUL character in {self.row(wrong)}: take it out.")
         return values, codes
 
     def texts(self, name: str) -> list[str]:
@@ -58,11 +67,20 @@ class Table:
     def whole(self, name: str) -> NDArray[np.int64]:
         """[n_rows] a column as whole numbers. Raises BadImport at the first that is none."""
         values = self.numbers(name)
-        wrong = ~(values == np.round(values))
-        if wrong.any():
-            number = int(np.flatnonzero(wrong)[0])
-            raise BadImport(f"Column {name} has no whole number in {self.row(number)}.")
+        self._refuse(name, values == np.round(values), "no whole number")
+        self._refuse(name, np.abs(values) < _EXACT, "no finite number, or one that is too great,")
         return values.astype(np.int64)
+
+    def counts(self, name: str) -> NDArray[np.int64]:
+        """[n_rows] a column as whole numbers from 0, as great as the warehouse holds. Raises BadImport."""
+        values = self.whole(name)
+        self._refuse(name, (values >= 0) & (values < INTEGERS), f"no number from 0, and less than {INTEGERS},")
+        return values
+
+    def _refuse(self, name: str, right: NDArray[np.bool_], what: str) -> None:
+        """Raise BadImport at the first row that is not right."""
+        if not right.all():
+            raise BadImport(f"Column {name} has {what} in {self.row(int(np.flatnonzero(~right)[0]))}.")
 
     def numbers(self, name: str) -> Floats:
         """[n_rows] a column as numbers, NaN where it is empty. Raises BadImport at the first that is none."""
@@ -84,7 +102,10 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """A file's columns. Raises BadImport for one that is missing, empty or broken, or has two columns of one name."""
+    """A file's columns, but for one without a name: numbers of rows, as pandas writes them.
+
+    Raises BadImport for a file that is missing, empty or broken, or has two columns of one name.
+    """
     import pyarrow
 
     try:
@@ -94,13 +115,31 @@ def read_table(path: Path) -> Table:
     except (pyarrow.ArrowInvalid, UnicodeDecodeError) as error:
         said = " ".join(str(error).split()).rstrip(".")
         raise BadImport(f"{path} is no {path.suffix[1:]} file in UTF-8 ({said}).") from None
-    names = table.column_names
+    names = [name for name in table.column_names if name.strip() not in _ROW_NUMBERS]
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:
         raise BadImport(f"{path} has two columns named {twins[0]}: rename one.")
     if not table.num_rows:
         raise BadImport(f"{path} has no rows.")
-    return Table(path, {name: table.column(name) for name in names}, table.num_rows)
+    found = Table(path, {name: table.column(name) for name in names}, table.num_rows)
+    if path.suffix in _SEPARATORS:
+        _refuse_line_breaks(found)
+    return found
+
+
+def _refuse_line_breaks(table: Table) -> None:
+    """Raise BadImport for a cell over several lines: a quote that is never closed would swallow rows without a word."""
+    import pyarrow
+    from pyarrow import compute
+
+    said = "goes over several lines, as after a quote that is not closed: close it."
+    for name, column in table.columns.items():
+        if "\n" in name or "\r" in name:
+            raise BadImport(f"The name of a column in line 1 of {table.path} {said}")
+        if pyarrow.types.is_string(column.type):
+            row = compute.index(compute.match_substring_regex(column, "[\r\n]"), True).as_py()
+            if row >= 0:
+                raise BadImport(f"Column {name} in {table.row(row)} {said}")
 
 
 def _read(path: Path) -> pyarrow.Table:

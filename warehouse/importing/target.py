@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from warehouse import schema
@@ -21,8 +21,6 @@ from warehouse.importing.units import Target
 
 #: Source of a checkpoint that is known by imports alone.
 IMPORTED = "imported"
-#: Statuses of a checkpoint that nobody could read here; whoever measured it could.
-_UNREAD = ("missing", "failed")
 
 
 class UnknownCorpus(WarehouseError):
@@ -126,8 +124,9 @@ def save_checkpoints(
 ) -> dict[Checkpoint, int]:
     """The rows of checkpoints, made where they are new, with their models and runs.
 
-    tokenizer_id: of what was measured on tokens, None else. measured: the checkpoints were scored, so that a status
-    that says they cannot be read is wrong. Raises ConflictingInputs for a model with another tokenizer.
+    tokenizer_id: of what was measured on tokens, None else. measured: the checkpoints were scored, so that those that
+    imports alone know are ok; what an ingestion says of its own stands. Raises ConflictingInputs for a model with
+    another tokenizer.
     """
     models = {key: _save_model(connection, *key, tokenizer_id) for key in sorted({each[:2] for each in wanted})}
     runs = {
@@ -137,10 +136,20 @@ def save_checkpoints(
     ids = _save_steps(connection, runs, wanted)
     if measured and ids:
         checkpoint = schema.checkpoint.c
-        unread = or_(checkpoint.status.is_(None), checkpoint.status.in_(_UNREAD))
-        statement = update(schema.checkpoint).where(checkpoint.checkpoint_id.in_(ids.values()), unread)
-        connection.execute(statement.values(status="ok", reason=None))
+        unread = (checkpoint.source == IMPORTED, checkpoint.status.is_(None))
+        statement = update(schema.checkpoint).where(checkpoint.checkpoint_id.in_(ids.values()), *unread)
+        connection.execute(statement.values(status="ok"))
     return ids
+
+
+def left_out(connection: Connection, ids: Mapping[Checkpoint, int]) -> tuple[str, ...]:
+    """Those of some checkpoints that views leave out, with their status, for messages."""
+    checkpoint = schema.checkpoint.c
+    query = select(checkpoint.checkpoint_id, checkpoint.status).where(
+        checkpoint.checkpoint_id.in_(ids.values()), checkpoint.status.is_distinct_from("ok")
+    )
+    status = {key: said or "not read yet" for key, said in connection.execute(query)}
+    return tuple(f"{each} ({status[key]})" for each, key in sorted(ids.items()) if key in status)
 
 
 def _save_model(connection: Connection, family: str, name: str, tokenizer_id: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from sqlalchemy import Connection, delete, exists, select
+from sqlalchemy import Connection, delete, exists, select, update
 
 from warehouse import schema
 from warehouse.comparisons import drop_comparison
@@ -46,12 +46,14 @@ def _drop(connection: Connection, name: str) -> int:
     own = select(comparison.comparison_id).where(comparison.protocol_id == protocol_id)
     for comparison_id in connection.execute(own).scalars().all():
         drop_comparison(connection, comparison_id)
-    ids = connection.execute(select(evaluation.evaluation_id).where(evaluation.protocol_id == protocol_id)).scalars()
-    evaluations = list(ids)
+    query = select(evaluation.evaluation_id, evaluation.checkpoint_id).where(evaluation.protocol_id == protocol_id)
+    found = connection.execute(query).all()
+    evaluations = [row.evaluation_id for row in found]
     _drop_pairs(connection, evaluations)
     for table in _OF_EVALUATIONS:
         connection.execute(delete(table).where(table.c.evaluation_id.in_(evaluations)))
     connection.execute(delete(schema.protocol).where(schema.protocol.c.protocol_id == protocol_id))
+    _forget_status(connection, [row.checkpoint_id for row in found])
     _drop_orphans(connection)
     return len(evaluations)
 
@@ -74,6 +76,15 @@ def _drop_pairs(connection: Connection, evaluations: list[int]) -> None:
         connection.execute(delete(table).where(table.c.pair_id.in_(chosen)))
     divergence = schema.paradigm_divergence
     connection.execute(delete(divergence).where(divergence.c.evaluation_p.in_(evaluations)))
+
+
+def _forget_status(connection: Connection, checkpoint_ids: list[int]) -> None:
+    """Take back that checkpoints are ok where an import alone said so: none is left, and nobody read them here."""
+    checkpoint, evaluation = schema.checkpoint.c, schema.evaluation.c
+    measured = exists().where(evaluation.checkpoint_id == checkpoint.checkpoint_id, evaluation.status != "planned")
+    said = (checkpoint.status == "ok", checkpoint.weights_sha256.is_(None), ~measured)
+    statement = update(schema.checkpoint).where(checkpoint.checkpoint_id.in_(checkpoint_ids), *said)
+    connection.execute(statement.values(status=None))
 
 
 def _drop_orphans(connection: Connection) -> None:

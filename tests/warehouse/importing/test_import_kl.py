@@ -285,6 +285,14 @@ BROKEN: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
     "infinite": (_with("kl", 3, "inf"), "that are infinite"),
     "negative": (_with("kl", 3, -0.25), "below 0, the least -0.25"),
     "half a step": (_with("p_step", 3, 0.5), "Column p_step has no whole number in line 5"),
+    "a negative step": (_with("p_step", 3, -4), "Column p_step has no number from 0, and less than 2147483648, in li"),
+    "a huge seed": (_with("q_seed", 3, 2**31), "Column q_seed has no number from 0, and less than 2147483648, in li"),
+    "an infinite step": (
+        _with("p_step", 3, "inf"),
+        "Column p_step has no finite number, or one that is too great, in l",
+    ),
+    "an infinite position": (_with("position", 3, "-inf"), "Column position has no finite number"),
+    "NUL": (_with("p_model", 3, "sm\0all"), "Column p_model has a NUL character in line 5"),
     "no seed": (_with("p_seed", 3, None), "Column p_seed has no whole number in line 5"),
     "no name": (_with("p_model", 3, None), "Column p_model is empty in line 5"),
     "a token twice": (_with("position", 3, 2), "Line 4 of"),
@@ -361,6 +369,65 @@ def test_a_file_of_another_kind_is_refused(
     assert said in refused(command, bare, str(tmp_path / name), "--manifest", str(manifest))
 
 
+@pytest.mark.parametrize("content", [f"seed = {'9' * 5000}", f"x = {'[' * 100_000}"])
+def test_a_manifest_that_python_cannot_read_is_refused(
+    bare: Bare, command: Command, tmp_path: Path, content: str
+) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(content)
+    assert f"Manifest {path} is" in refused(command, bare, str(path), *SAID)
+
+
+def test_a_quote_that_is_never_closed_swallows_no_rows(bare: Bare, command: Command, tmp_path: Path) -> None:
+    lines = long_table({PAIR: kl_of(*PAIR)}).to_csv(index=False).splitlines()
+    lines[4] = f'"{lines[4]}'
+    path = tmp_path / "kl.csv"
+    path.write_text("\n".join(lines) + '"' + "," * lines[0].count(","))
+    assert "Column p_model in line 5 of" in refused(command, bare, str(path), *SAID)
+
+
+def test_numbers_of_rows_that_pandas_writes_are_no_data(bare: Bare, command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "kl.csv"
+    long_table({PAIR: kl_of(*PAIR)}).to_csv(path)
+    run(command, str(path), *SAID)
+    np.testing.assert_allclose(stored(bare), kl_of(*PAIR), rtol=1e-7)
+
+
+# --- which steps follow one another -------------------------------------------------------------------------------
+
+
+def between(*pairs: tuple[int, int]) -> pd.DataFrame:
+    """KL of one run between steps."""
+    sides = [(("small", 0, p), ("small", 0, q)) for p, q in pairs]
+    return long_table({side: kl_of(*side) for side in sides})
+
+
+def kinds_of(bare: Bare) -> set[tuple[str, int, int]]:
+    """Kind and steps of every comparison."""
+    found = bare.frame("select kind, step, step_q from analysis.comparisons")
+    return set(found.itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize("later", [64, 5000])
+def test_a_step_between_or_after_those_that_are_known_is_refused_unless_steps_are_listed(
+    bare: Bare, command: Command, tmp_path: Path, later: int
+) -> None:
+    run(command, str(write(tmp_path / "first.csv", between((1, 1000)))), *SAID)
+    path = str(write(tmp_path / "second.csv", between((1, later))))
+    said = refused(command, bare, path, *SAID)
+    assert "between steps 1 and 1000 is in the warehouse as kind" in said
+    assert "say with steps in a manifest" in said
+    run(command, path, "--manifest", str(manifest_of(tmp_path, steps=[1, 1000])))
+    assert kinds_of(bare) == {("step", 1, 1000), ("final", 1, 1000), ("custom", 1, later)}
+
+
+def test_steps_of_earlier_files_count_for_later_ones(bare: Bare, command: Command, tmp_path: Path) -> None:
+    run(command, str(write(tmp_path / "first.csv", between((1, 64), (64, 1000)))), *SAID)
+    run(command, str(write(tmp_path / "second.csv", between((1, 1000)))), *SAID)
+    assert kinds_of(bare) == {("step", 1, 64), ("step", 64, 1000), ("final", 64, 1000), ("final", 1, 1000)}
+    assert findings(bare.database) == {}
+
+
 def test_small_negative_values_are_zero_where_the_manifest_says_so(
     bare: Bare, command: Command, tmp_path: Path
 ) -> None:
@@ -399,6 +466,16 @@ def test_nan_is_not_measured_where_the_manifest_allows_it(bare: Bare, command: C
         ({"unit": "digits"}, "must be nats or bits"),
         ({"offset": "one"}, "must be a whole number"),
         ({"clip": 3}, "from 0, and less than 1"),
+        ({"seed": -1}, "Key seed in"),
+        ({"steps": [0, -8]}, "each a whole number from 0, and less than 2147483648, not [0, -8]"),
+        ({"row": [{"p_model": "small", "p_step": -4, "q_model": "small", "q_step": 8}]}, "Key p_step in"),
+        ({"rows": {"models": ["small"], "steps": [2**31]}, "row": None}, "Key steps in"),
+        ({"constants": {"step": -4}}, "Key step in"),
+        ({"window": 99999999999}, "must be a whole number from 1, and less than 2147483648"),
+        ({"window": int("9" * 400)}, "must be a whole number from 1"),
+        ({"measures": [["x"]]}, "must be a list of names, each text, not [['x']]"),
+        ({"origin": "a\0b"}, "must be text without NUL characters"),
+        ({"positions": f"0:{'9' * 5000}"}, "A:B, from position A to the one before B"),
     ],
 )
 def test_a_manifest_that_cannot_be_followed_is_refused(

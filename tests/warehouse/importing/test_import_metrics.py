@@ -351,6 +351,29 @@ def test_a_file_that_names_no_step_is_refused(named_database: Database, command:
         ("a.csv", "step\n1\n", "nor a column for each metric"),
         ("a.csv", "step,name,value,higher_is_better\n1,x,2,up\n", "write true, false or nothing"),
         ("a.csv", "step,acc\n1,0.5\n1,0.6\n", "line 2"),
+        ("a.csv", "step,acc\n-4,0.5\n", "Column step has no number from 0"),
+        ("a.csv", "step,acc\n2147483648,0.5\n", "Column step has no number from 0"),
+        ("a.csv", "step,acc\n1,\n", "is a finite number: nothing was found"),
+        ("a.csv", "step,name,value,n\n1,x,2,3000000000\n", "says n 3000000000 of x"),
+        ("a.csv", "step,name,value,n\n1,x,2,-1\n", "says n -1 of x"),
+        ("a.csv", "step,name,value,n\n1,x,2,3.7\n", "Column n has no whole number in line 2"),
+        ("a.csv", "step,name,value,n\n1,x,2,inf\n", "Column n has no whole number in line 2"),
+        ("a.csv", "step,name,value,standard_error\n1,x,2,-inf\n", "says standard error -inf of x"),
+        ("a.csv", 'step,name,value\n1,"x,2\n2,y,3\n3,z,4\n4,u",5\n', "Column name in line 2"),
+        ("a.csv", 'step,name,value\n1,"x,2\n2,y,3\n3,z,4\n', "a.csv"),
+        ("a.csv", 'step,acc\n1,"2\n3,4\n', "Column acc in line 2"),
+        ("a.csv", 'step,"acc\n1,2\n2"\n4,5\n', "The name of a column in line 1 of"),
+        ("a.csv", f"step,acc\n{'9' * 400},5\n", "Column step has"),
+        ("a.csv", f"step,acc\n1,{'9' * 5000}\n", "Column acc has no finite number in line 2"),
+        ("a.csv", "step,name,value\n1,x\0y,2\n", "Column name has a NUL character in line 2"),
+        ("a.json", "[" * 100_000, "is nested too deeply"),
+        ("a.json", '{"results": {"t": {"acc": ' + "9" * 5000 + "}}}", "is no JSON file"),
+        ("a_step1.json", '{"results": {"t": {"acc": ' + "9" * 400 + "}}}", "such as t/acc in"),
+        ("a_step1.json", '{"results": {"t": {"acc": Infinity}}}', "is a finite number, such as t/acc in"),
+        ("a_step1.json", '{"results": {"t\\u0000": {"acc": 1}}}', "has a name with a NUL character"),
+        ("a_step1.json", '{"results": {"\\ud800": {"acc": 1}}}', "has a name with a NUL character"),
+        ("a_step1.json", '{"results": {"t": {"acc": 1, "sample_len": 3000000000}}}', "says n 3000000000"),
+        ("a_step3000000000.json", '{"results": {"t": {"acc": 1}}}', "is about step 3000000000 by its name"),
     ],
 )
 def test_a_file_without_results_is_refused(
@@ -363,6 +386,33 @@ def test_a_file_without_results_is_refused(
         path.mkdir()
     options = ("--family", "toy", "--model", "small")
     assert said in refused(command, named_database, str(path), *options)
+
+
+@pytest.mark.parametrize("option", ["--seed", "--step"])
+def test_a_negative_number_of_a_checkpoint_is_refused(
+    named_database: Database, command: Command, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "a.csv").write_text("model,acc\nsmall,0.5\n")
+    options = {"--seed": "0", "--step": "1", option: "-4"}
+    arguments = [word for each in options.items() for word in each]
+    said = refused(command, named_database, str(tmp_path / "a.csv"), "--family", "toy", *arguments)
+    assert f"{option[2:]} -4 by {option}" in said
+
+
+def test_a_revision_of_thousands_of_digits_is_no_step(
+    named_database: Database, command: Command, tmp_path: Path
+) -> None:
+    document = first_layout(16, 10.0, model_args=f"pretrained=x/small,revision=step{'9' * 5000}")
+    said = refused(command, named_database, str(save(tmp_path / "a.json", document)), "--family", "toy")
+    assert "Nothing says the step" in said
+
+
+def test_numbers_of_rows_that_pandas_writes_are_no_metric(
+    named_database: Database, command: Command, tmp_path: Path
+) -> None:
+    pd.DataFrame({"step": [8, 16], "acc": [0.5, 0.6]}).to_csv(tmp_path / "a.csv")
+    run(command, str(tmp_path / "a.csv"), "--family", "toy", "--model", "small")
+    assert frame(named_database, METRICS)["name"].tolist() == ["acc", "acc"]
 
 
 # --- beside what is measured here ---------------------------------------------------------------------------------

@@ -121,6 +121,50 @@ def test_measurements_of_ours_and_imported_ones_of_the_same_checkpoints_do_not_m
     assert findings(named_database) == {}
 
 
+@pytest.mark.parametrize("what", ["kl", "scores"])
+def test_what_an_ingestion_said_of_a_checkpoint_stands_and_views_leave_it_out(
+    bare: Bare, command: Command, tmp_path: Path, what: str
+) -> None:
+    table = long_table(pairs_of_steps())
+    if what == "scores":
+        columns = {"p_model": "model", "p_seed": "seed", "p_step": "step", "kl": "surprisal"}
+        table = table[[*columns, "position"]].rename(columns=columns)
+    arguments = ("import", what, str(write(tmp_path / "values.csv", table)), *SAID)
+    assert command(*arguments).errors == ""
+    assert command("import", "drop", "lab").status == 0
+    (tmp_path / "results.csv").write_text("model,seed,step,acc\nsmall,1,8,0.5\n")
+    assert command("import", "metrics", str(tmp_path / "results.csv"), "--family", "toy").status == 0
+    with bare.database.connect() as connection:
+        connection.execute("update warehouse.checkpoint set source = 'models', status = 'failed', reason = 'broken'")
+    done = command(*arguments)
+    assert (done.status, done.errors) == (
+        0,
+        "Views leave out, for what was found here of the checkpoint: toy small seed 1 step 8 (failed). Import again "
+        "once it is ok.\n",
+    )
+    query = "select status, reason from warehouse.checkpoint where source = 'models'"
+    assert bare.frame(query).to_numpy().tolist() == [["failed", "broken"]]
+    view = "comparisons where step = 8 and n_pairs = 2" if what == "kl" else "evaluations where step = 0"
+    assert len(bare.frame(f"select * from analysis.{view}")) > 0
+    left = "pairwise_kl where seed_p = 1 and step = 8" if what == "kl" else "evaluations where seed = 1 and step = 8"
+    assert bare.frame(f"select * from analysis.{left}").empty
+    assert findings(bare.database) == {}
+    with bare.database.connect() as connection:
+        connection.execute("update warehouse.checkpoint set status = 'ok', reason = null")
+    assert command(*arguments).errors == ""
+    assert not bare.frame(f"select * from analysis.{left}").empty
+
+
+def test_dropping_an_import_takes_back_that_its_checkpoints_are_ok(
+    imported: Bare, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "results.csv").write_text("model,seed,step,acc\nsmall,1,8,0.5\n")
+    assert command("import", "metrics", str(tmp_path / "results.csv"), "--family", "toy").status == 0
+    assert command("import", "drop", "lab").status == 0
+    found = imported.frame("select seed, step, status from analysis.checkpoints")
+    assert found.to_numpy().tolist() == [[1, 8, None]]
+
+
 @pytest.mark.parametrize(
     ("damage", "check"),
     [
