@@ -59,14 +59,20 @@ class Documents:
             counted[self.eos[self.eos >= 0]] = False
         return counted
 
+    @cached_property
+    def lengths(self) -> Counts:
+        """[D] tokens of each document."""
+        return np.bincount(self.codes, minlength=self.size)
+
     def count(self, chosen: NDArray[np.bool_]) -> Counts:
         """[D] how many tokens of each document are chosen."""
-        return np.bincount(self.codes[chosen], minlength=self.size)
+        return self.lengths if chosen.all() else np.bincount(self.codes[chosen], minlength=self.size)
 
     def sum(self, x: NDArray[Any], chosen: NDArray[np.bool_]) -> Floats:
         """[D] sum of x over the chosen tokens of each document, added in their order."""
-        weights = x[chosen].astype(np.float64)
-        return np.bincount(self.codes[chosen], weights, self.size).astype(np.float64)
+        # All of them, as is usual for KL, are taken without copying.
+        where = slice(None) if chosen.all() else np.flatnonzero(chosen)
+        return np.bincount(self.codes[where], x[where].astype(np.float64), self.size).astype(np.float64)
 
 
 def _ends(codes: NDArray[np.int32], is_eos: NDArray[np.bool_], size: int) -> NDArray[np.intp]:
