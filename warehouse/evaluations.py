@@ -5,7 +5,7 @@ A unit is its facts, its summaries and its ledger row in one transaction: fully 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from warehouse import schema
 from warehouse.blocks import Columns, map_units, read_units
 from warehouse.dimensions import ConflictingInputs
-from warehouse.documents import score_sums
+from warehouse.documents import Documents, score_sums
 from warehouse.facts import copy_rows, copy_units, driver
 from warehouse.locks import hold_paradigms, share_corpus
 from warehouse.paradigms import write_results
@@ -91,9 +91,9 @@ def load_evaluations(connection: Connection, units: Sequence[Evaluation], values
         _refuse_other_inputs(unit, ledgers[unit.evaluation_id])
     new = [unit for unit in units if not ledgers[unit.evaluation_id].complete]
     if new:
-        _write_scores(connection, new, ledgers[new[0].evaluation_id].first_token_id)
+        documents = values.documents(connection)
+        _write_scores(connection, new, ledgers[new[0].evaluation_id].first_token_id, documents)
         _write_new_summaries(connection, new, ledgers, values)
-        _write_document_sums(connection, new, values)
         write_results(connection, values.items(connection), [unit.evaluation_id for unit in new])
     if units:
         first_token_id = ledgers[units[0].evaluation_id].first_token_id
@@ -152,9 +152,20 @@ def _refuse_other_inputs(unit: Evaluation, ledger: _Ledger) -> None:
         )
 
 
-def _write_scores(connection: Connection, units: Sequence[Evaluation], first_token_id: int) -> None:
-    facts = [({"evaluation_id": unit.evaluation_id}, unit.scores) for unit in units]
-    copy_units(connection, schema.score_chunk, facts, first_token_id)
+def _write_scores(
+    connection: Connection, units: Sequence[Evaluation], first_token_id: int, documents: Documents
+) -> None:
+    """Write scores by token and by document; the latter are summed while the server takes in the former."""
+    sums = []
+
+    def by_token() -> Iterator[tuple[dict[str, int], Mapping[str, NDArray[Any] | None]]]:
+        for unit in units:
+            key = {"evaluation_id": unit.evaluation_id}
+            yield key, unit.scores
+            sums.append((key, _document_sums(unit, documents)))
+
+    copy_units(connection, schema.score_chunk, by_token(), first_token_id)
+    copy_units(connection, schema.document_score_chunk, sums, 0, chunk="document_chunk")
     statement = (
         update(schema.evaluation)
         .where(schema.evaluation.c.evaluation_id == bindparam("unit"))
@@ -176,14 +187,10 @@ def _mean(x: NDArray[np.float32]) -> float | None:
     return float(measured.mean()) if len(measured) else None
 
 
-def _write_document_sums(connection: Connection, units: Iterable[Evaluation], values: CorpusValues) -> None:
-    documents = values.documents(connection)
-    sums = []
-    for unit in units:
-        surprisal, entropy, rank = (unit.scores[name] for name in _SUMMED)
-        assert surprisal is not None
-        sums.append(({"evaluation_id": unit.evaluation_id}, score_sums(documents, surprisal, entropy, rank)))
-    copy_units(connection, schema.document_score_chunk, sums, 0, chunk="document_chunk")
+def _document_sums(unit: Evaluation, documents: Documents) -> dict[str, NDArray[Any] | None]:
+    surprisal, entropy, rank = (unit.scores[name] for name in _SUMMED)
+    assert surprisal is not None
+    return score_sums(documents, surprisal, entropy, rank)
 
 
 def _write_references(connection: Connection, units: Sequence[Evaluation], first_token_id: int) -> None:

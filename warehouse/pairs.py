@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from warehouse import schema
 from warehouse.blocks import read_units
-from warehouse.documents import divergence_sums
+from warehouse.documents import Documents, divergence_sums
 from warehouse.facts import copy_units, driver
 from warehouse.ledger import ANSWERS, SIDE, SIDES, in_bulk
 from warehouse.locks import share_corpus
@@ -162,17 +162,25 @@ def load_pairs(
     members = schema.comparison_member
     connection.execute(delete(members).where(members.c.pair_id.in_(new.values())))
     ids = [new.get((unit.evaluation_p, unit.evaluation_q)) for unit in units]
-    facts = [
-        ({"pair_id": key}, {"kl": unit.kl})
-        for key, unit in zip(ids, units, strict=True)
-        if key is not None and unit.token_facts
-    ]
-    if facts:
-        copy_units(connection, schema.divergence_chunk, facts, first_token_id)
-        documents = (values or CorpusValues(corpus_id)).documents(connection)
-        sums = [(key, divergence_sums(documents, columns["kl"])) for key, columns in facts]
-        copy_units(connection, schema.document_divergence_chunk, sums, 0, chunk="document_chunk")
+    new_facts = [(key, unit.kl) for key, unit in zip(ids, units, strict=True) if key is not None and unit.token_facts]
+    if new_facts:
+        _write_kl(connection, new_facts, first_token_id, (values or CorpusValues(corpus_id)).documents(connection))
     return ids
+
+
+def _write_kl(
+    connection: Connection, facts: Sequence[tuple[int, Kl]], first_token_id: int, documents: Documents
+) -> None:
+    """Write the KL of pairs by token and by document; the latter is summed while the server takes in the former."""
+    sums = []
+
+    def by_token() -> Iterator[tuple[dict[str, int], dict[str, Kl]]]:
+        for pair_id, kl in facts:
+            yield {"pair_id": pair_id}, {"kl": kl}
+            sums.append(({"pair_id": pair_id}, divergence_sums(documents, kl)))
+
+    copy_units(connection, schema.divergence_chunk, by_token(), first_token_id)
+    copy_units(connection, schema.document_divergence_chunk, sums, 0, chunk="document_chunk")
 
 
 def _pair_row(unit: Pair) -> dict[str, object]:
