@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,7 @@ def test_a_home_may_have_spaces_quotes_and_commas_in_its_name(reachable_director
 def test_a_home_that_the_servers_account_cannot_enter_is_an_error_naming_the_directory(
     reachable_directory: Path,
 ) -> None:
-    closed = reachable_directory / "closed"
-    closed.mkdir(mode=0o700)
+    closed = Path(tempfile.mkdtemp(prefix="closed-", dir=reachable_directory))
     with pytest.raises(OutOfReach, match=f"cannot enter {closed} on the way to {closed}/home"):
         EmbeddedServer(closed / "home").start()
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
