@@ -52,12 +52,12 @@ clean:
 # A stamp per set of packages, newer than the files that say which packages these are.
 $(VENV)/installed-demo: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo '==> pip: what the demo needs, at the versions of constraints.txt (one to two minutes the first time)'
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[plots]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[plots,fits]'
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo '==> pip: what the tests need, at the versions of constraints.txt (one to two minutes the first time)'
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[plots,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[plots,fits,dev]'
 	@touch $@ $(VENV)/installed-demo
 
 $(VENV)/installed-bench: pyproject.toml constraints.txt | $(BIN)/pip

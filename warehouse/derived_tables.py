@@ -219,6 +219,12 @@ settings = Table(
     ),
     number("phase_uniform", "share of the rise below which training is still uniform", nullable=False),
     Column("phase_min_steps", Integer, nullable=False, comment="least steps for estimated phases"),
+    number("trend_p_value", "p value below which a token's trend is upward or downward", nullable=False),
+    number("trend_tolerance", "a stagnated token's ends lie within this share of their geometric mean", nullable=False),
+    Column("trend_min_steps", Integer, nullable=False, comment="least checkpoints for a trend"),
+    number("late_training", "share of training after which confidence and variability are taken", nullable=False),
+    Column("late_min_steps", Integer, nullable=False, comment="least checkpoints for confidence and variability"),
+    Column("fit_max_step", Integer, nullable=False, comment="last step that cross-entropy fits take in"),
     CheckConstraint("only_row", name="only_row"),
     comment="Thresholds of the analyses, in one row.",
 )

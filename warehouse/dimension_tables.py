@@ -194,6 +194,7 @@ checkpoint = Table(
     Column("step", Integer, nullable=False, comment="optimiser steps taken"),
     count("tokens_seen", "training tokens seen", nullable=True),
     number("flops", "training compute, 6 x parameters x tokens seen"),
+    number("learning_rate", "learning rate at the step, as the suite publishes it; NULL where it does not"),
     text_column("source", "folder or repository"),
     text_column("revision", "revision of the repository, or the path within the folder"),
     text_column("weights_sha256", "SHA-256 of the weights", nullable=True),

@@ -137,6 +137,7 @@ comparison_pair = Table(
     count("n_tokens", "tokens measured"),
     number("mean_kl", "mean KL(p || q) over tokens, in nats", nullable=False),
     number("pearson", "Pearson correlation of the two surprisals over tokens"),
+    number("spearman", "Spearman rank correlation of the two surprisals over tokens, ties at their mean rank"),
     number("top1_agreement", "share of tokens with the same most probable entry"),
     Column(
         "token_facts",

@@ -44,6 +44,7 @@ from warehouse.fact_tables import (
     score_chunk,
     top_chunk,
 )
+from warehouse.fit_tables import fit, phase_interval, regression_coefficient, scaling_fit
 from warehouse.sequence_tables import (
     checkpoint_metric,
     document_divergence_chunk,
@@ -75,6 +76,7 @@ __all__ = [
     "document_score_chunk",
     "environment",
     "evaluation",
+    "fit",
     "item",
     "metadata",
     "model",
@@ -82,11 +84,14 @@ __all__ = [
     "paradigm_divergence",
     "paradigm_score",
     "phase_definition",
+    "phase_interval",
     "protocol",
     "reference_chunk",
     "reference_distribution",
     "reference_evaluation",
+    "regression_coefficient",
     "run",
+    "scaling_fit",
     "score_chunk",
     "score_summary",
     "settings",
