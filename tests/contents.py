@@ -38,11 +38,11 @@ _FACTS = {
         inner join warehouse.reference_distribution as r using (reference_id)
     """,
     "convergence_chunk": """
-        select c.kind, c.model, c.step, c.model_q, c.step_q, chunk.*
+        select c.kind, c.run_set, c.model, c.step, c.model_q, c.step_q, chunk.*
         from warehouse.convergence_chunk as chunk inner join analysis.comparisons as c using (comparison_id)
     """,
     "convergence_summary": """
-        select c.kind, c.model, c.step, c.model_q, c.step_q, layer.name as layer, category.value, summary.*
+        select c.kind, c.run_set, c.model, c.step, c.model_q, c.step_q, layer.name as layer, category.value, summary.*
         from warehouse.convergence_summary as summary
         inner join analysis.comparisons as c using (comparison_id)
         inner join warehouse.annotation_layer as layer using (layer_id)
@@ -77,6 +77,8 @@ def _comparable(table: pd.DataFrame, model: str | None) -> pd.DataFrame:
     table = table.drop(columns=dropped)
     lists = [name for name in table if any(isinstance(value, list) for value in table[name].head(1))]
     keys = [name for name in table if table[name].dtype != float and name not in lists]
+    # Rows of equal keys would come in the order of a plan.
+    assert not table.duplicated(keys).any(), keys
     return table.sort_values(keys, key=lambda column: column.map(repr)).reset_index(drop=True)
 
 
