@@ -34,6 +34,10 @@ CONTRACT = {
         "definition, corpus, protocol, family, model, phase, first_step, last_step, convergence_change, "
         "slope_per_log2_step, reconverged_fraction, divergence_reduction"
     ),
+    "training_curves": (
+        "family, model, seed, metric, source, corpus, protocol, run_set, step, value, standard_error, "
+        "higher_is_better, outlier"
+    ),
     "sequence_score": (
         f"{EVALUATION}, document, name, log_probability, log_probability_with_eos, n_tokens, n_words, n_bytes, "
         "surprisal_per_token, surprisal_per_word, surprisal_per_byte, bits_per_byte"
