@@ -52,6 +52,7 @@ CONTRACT = {
     ),
     "option_perplexity": f"{EVALUATION}, paradigm, category, n_items, perplexity_correct, perplexity_incorrect",
     "in_context_learning_score": f"{EVALUATION}, paradigm, n_items, score, se_score",
+    "fits": "kind, name, family, corpus, protocol, settings, versions, input_digest, made_at",
     "token_annotation": "corpus, layer, model, token_id, value, value_number",
     "words": "corpus, document, token_id, word, n_pieces, char_start, char_end",
     "word_score": f"{EVALUATION}, token_id, document, word, n_pieces, surprisal, corrected_surprisal",

@@ -42,6 +42,7 @@ COMMANDS = {
     "sql": LazyCommand("queries.cli.sql:sql", "Run one SQL query, read-only."),
     "views": LazyCommand("queries.cli.views:views", "List the views with their columns and comments."),
     "plot": LazyCommand("queries.cli.plot:plot", "Draw convergence, conditional convergence or phases."),
+    "fit": LazyCommand("queries.cli.fit:fit", "Fit what SQL cannot, and store the result under a name."),
     "check": LazyCommand("queries.cli.check:check", "Check that what is stored fits together; zero rows are wanted."),
     "refresh": LazyCommand("queries.cli.refresh:refresh", "Compute the summaries again from the facts."),
     "annotate": LazyCommand("warehouse.cli.annotate:annotate", "Load an annotation of tokens as a layer."),

@@ -52,6 +52,7 @@ def _drop(connection: Connection, name: str) -> int:
     _drop_pairs(connection, evaluations)
     for table in _OF_EVALUATIONS:
         connection.execute(delete(table).where(table.c.evaluation_id.in_(evaluations)))
+    connection.execute(delete(schema.fit).where(schema.fit.c.protocol_id == protocol_id))
     connection.execute(delete(schema.protocol).where(schema.protocol.c.protocol_id == protocol_id))
     _forget_status(connection, [row.checkpoint_id for row in found])
     _drop_orphans(connection)

@@ -10,6 +10,7 @@ from tests.contents import findings
 from tests.queries.measured import measure
 from tests.warehouse.importing.conftest import SAID, Bare, long_table, pairs_of_steps, write
 from warehouse.database import Database
+from warehouse.fits import Fit, store_fit
 
 Command = Callable[..., Outcome]
 
@@ -36,6 +37,14 @@ def test_an_imported_protocol_leaves_nothing_behind(bare: Bare, command: Command
     assert findings(bare.database) == {}
     import_both(command, tmp_path)
     assert findings(bare.database) == {}
+
+
+def test_what_was_fitted_to_an_imported_protocol_goes_with_it(bare: Bare, command: Command, tmp_path: Path) -> None:
+    import_both(command, tmp_path)
+    for protocol in ("imported-lab", None):
+        store_fit(bare.database, Fit("scaling", "law", {}, "digest", corpus="prose", protocol=protocol), [])
+    assert command("import", "drop", "lab").status == 0
+    assert bare.frame("select protocol from fits")["protocol"].tolist() == [None]
 
 
 def test_what_was_measured_here_and_results_of_benchmarks_stay(
