@@ -56,6 +56,13 @@ CONTRACT = {
     "token_annotation": "corpus, layer, model, token_id, value, value_number",
     "words": "corpus, document, token_id, word, n_pieces, char_start, char_end",
     "word_score": f"{EVALUATION}, token_id, document, word, n_pieces, surprisal, corrected_surprisal",
+    "saturation": (
+        "family, model, seed, metric, source, corpus, protocol, run_set, best_step, best_value, final_step, final_value, "
+        "final_to_best, steps_since_best"
+    ),
+    "head_spectrum": "family, model, seed, step, singular_entropy",
+    "representation_geometry": f"{EVALUATION}, anisotropy, singular_entropy",
+    "w_error": "family, model, seed, step, d, w_error",
 }
 
 FILES = [file for file in definitions() if file.kind == "view"]
