@@ -72,8 +72,10 @@ scaling_fit = Table(
     number("b", "B, in nats", nullable=False),
     number("beta", "exponent of the number of training tokens T", nullable=False),
     number("e", "E, loss that no model and no data remove, in nats", nullable=False),
-    number("se_log_a", "standard error of log A; NULL where A was given or there are too few points"),
-    number("se_alpha", "standard error of alpha; NULL likewise"),
+    number(
+        "se_log_a", "standard error of log A over sizes; NULL below three of them, and where all constants are free"
+    ),
+    number("se_alpha", "standard error of alpha over sizes; NULL likewise"),
     number("rms_residual", "root mean square of log L - log L-hat over the fitted checkpoints"),
     comment="A scaling law of the loss, as fitted.",
 )

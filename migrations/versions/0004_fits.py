@@ -148,9 +148,9 @@ def upgrade() -> None:
             "se_log_a",
             sa.Double(),
             nullable=True,
-            comment="standard error of log A; NULL where A was given or there are too few points",
+            comment="standard error of log A over sizes; NULL below three of them, and where all constants are free",
         ),
-        sa.Column("se_alpha", sa.Double(), nullable=True, comment="standard error of alpha; NULL likewise"),
+        sa.Column("se_alpha", sa.Double(), nullable=True, comment="standard error of alpha over sizes; NULL likewise"),
         sa.Column(
             "rms_residual",
             sa.Double(),

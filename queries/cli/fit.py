@@ -8,7 +8,9 @@ from queries.cli.options import format_option
 from warehouse.cli import LazyCommand, LazyGroup
 
 #: Kinds of fits: the command's name, where it is, and what it does.
-KINDS: dict[str, LazyCommand] = {}
+KINDS: dict[str, LazyCommand] = {
+    "scaling": LazyCommand("queries.cli.fit_scaling:scaling", "Fit a scaling law of the loss."),
+}
 _SCOPE = {
     "kind": "Kind of the fit, where several have this name.",
     "family": "Family of its models, where several have this name.",

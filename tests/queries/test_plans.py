@@ -157,6 +157,7 @@ FACTS = {"score_chunk", "divergence_chunk", "convergence_chunk", "annotation_chu
 SUMMED = (
     *("expected_convergence", "conditional_convergence", "expected_surprisal", "conditional_surprisal"),
     *("relative_divergence", "relative_divergence_outliers", "phase_statistics", "reference_divergence"),
+    *("saturation", "scaling_losses", "scaling_excess"),
     "training_curves",
 )
 

@@ -57,8 +57,13 @@ CONTRACT = {
     "words": "corpus, document, token_id, word, n_pieces, char_start, char_end",
     "word_score": f"{EVALUATION}, token_id, document, word, n_pieces, surprisal, corrected_surprisal",
     "saturation": (
-        "family, model, seed, metric, source, corpus, protocol, run_set, best_step, best_value, final_step, final_value, "
-        "final_to_best, steps_since_best"
+        "family, model, seed, metric, source, corpus, protocol, run_set, best_step, best_value, final_step, "
+        "final_value, final_to_best, steps_since_best"
+    ),
+    "scaling_fits": "name, family, corpus, protocol, metric, source, a, alpha, b, beta, e, se_log_a, se_alpha",
+    "scaling_losses": "corpus, protocol, metric, source, family, model, seed, step, loss, standard_error",
+    "scaling_excess": (
+        "fit, corpus, protocol, metric, source, family, model, seed, step, loss, predicted_loss, excess, se_excess"
     ),
     "head_spectrum": "family, model, seed, step, singular_entropy",
     "representation_geometry": f"{EVALUATION}, anisotropy, singular_entropy",
