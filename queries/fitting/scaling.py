@@ -194,11 +194,11 @@ class _Terms:
 
 def _require_levels(losses: Losses, least: int) -> None:
     """Raises TooFewSizes where there are fewer than `least` sizes."""
-    if (found := len(losses.sizes)) < least:
-        sizes = ", ".join(f"{size:,.0f}" for size in losses.sizes) or "none"
+    if len(losses.sizes) < least:
+        sizes = ", ".join(f"{size:,.0f}" for size in losses.sizes)
+        found = f"those that qualify have {sizes} parameters" if sizes else "none qualifies"
         raise TooFewSizes(
-            f"The law needs models of {least} sizes, and {found} qualify ({sizes} parameters): lower --min-parameters, "
-            "or measure more models."
+            f"The law needs models of {least} sizes, and {found}: lower --min-parameters, or measure more models."
         )
 
 

@@ -12,25 +12,23 @@ returns table (
 language sql immutable parallel safe
 as $$
 select
-    ln(nullif(total.n_values, 0)::double precision) + total.sum_p_log_p as singular_entropy,
-    exp(-total.sum_p_log_p) as effective_rank,
-    total.sum_squares / nullif(total.greatest * total.greatest, 0) as stable_rank,
+    -- The entropy of p = x / X is log X - sum(x log x) / X.
+    ln(nullif(total.n_values, 0)::double precision) - (ln(total.x) - total.x_log_x / total.x) as singular_entropy,
+    exp(ln(total.x) - total.x_log_x / total.x) as effective_rank,
+    total.x2 / nullif(total.greatest * total.greatest, 0) as stable_rank,
     total.greatest as spectral_norm,
-    sqrt(total.sum_squares) as frobenius_norm,
+    sqrt(total.x2) as frobenius_norm,
     nullif(total.n_values, 0)::integer as n_values
 from (
     select
         count(*) as n_values,
-        max(item.value) as greatest,
-        sum(item.value * item.value) as sum_squares,
-        -- p log p is 0 where p is 0; of a matrix of zeros nothing can be said.
-        sum(item.p * ln(nullif(item.p, 0))) as sum_p_log_p
-    from (
-        select
-            one.value::double precision as value,
-            one.value::double precision / nullif(sum(one.value::double precision) over (), 0) as p
-        from unnest(spectrum_measures.singular_values) as one (value)
-    ) as item
+        max(one.value)::double precision as greatest,
+        -- Of a matrix of zeros there is no share.
+        nullif(sum(one.value::double precision), 0) as x,
+        sum(one.value::double precision * one.value) as x2,
+        -- x log x is 0 where x is 0.
+        sum(one.value * ln(nullif(one.value, 0)::double precision)) as x_log_x
+    from unnest(spectrum_measures.singular_values) as one (value)
 ) as total
 $$;
 

@@ -43,8 +43,8 @@ comment on column analysis.saturation.best_value is 'the best value, in the unit
 comment on column analysis.saturation.final_step is 'last step of the curve';
 comment on column analysis.saturation.final_value is 'value at the last step, in the unit of the metric';
 comment on column analysis.saturation.final_to_best is
-    'final_value over best_value: 1 where the last checkpoint is the best; above 1 a loss has risen again, below 1 an '
-    'accuracy has fallen; NULL where the best value is 0';
+    'final_value over best_value: 1 where the last checkpoint is the best; above 1 where a loss has risen again or a '
+    'convergence fallen, below 1 where an accuracy has fallen; NULL where the best value is 0';
 comment on column analysis.saturation.steps_since_best is 'final_step less best_step: 0 where there is no saturation';
 comment on column analysis.saturation.se_best is
     'standard error of best_value, as in training_curves; it does not know that the best of several was chosen';

@@ -62,6 +62,8 @@ def test_a_head_of_zeros_has_no_entropy_and_no_error(database: Database) -> None
     add_spectrum(database, [0.0, 0.0])
     measures = frame(database, "select singular_entropy, effective_rank, stable_rank from head_spectrum")
     assert measures.isna().to_numpy().all()
+    norms = frame(database, "select spectral_norm, frobenius_norm from head_spectrum")
+    assert norms.to_numpy().tolist() == [[0, 0]]
     assert frame(database, "select w_error from w_error")["w_error"].isna().tolist() == [True] * 3
 
 
