@@ -240,6 +240,11 @@ def test_an_imported_loss_is_fitted_with_sizes_that_are_told(
     assert len(found) == 9
     assert found["excess"].abs().max() < 1e-9
     assert found["is_fitted"].tolist() == (found["model"] != "70m").tolist()
+    with named_database.connect() as owner:
+        owner.execute("update warehouse.checkpoint set status = 'missing' where step = 1000")
+        owner.execute("update warehouse.checkpoint set status = 'suspect' where step = 16000")
+    steps = frame(named_database, "select distinct step from scaling_excess order by step")["step"]
+    assert steps.tolist() == [1000, 143000], "files that are missing say nothing against what others measured"
 
 
 def test_sources_of_a_loss_do_not_mix_and_accuracies_are_no_losses(
