@@ -1,0 +1,147 @@
+-- Whether a token is predicted better or worse as a training run goes on: a regression of its perplexity on time.
+-- What is regressed is the token's perplexity divided by its perplexity at the start, which scales the slope and
+-- changes no class. A change beyond e^300 counts as e^300, whose square can still be computed.
+-- Source: Xia et al. 2023; predictor step as in the paper, log_step as in its code, or index, the checkpoint's number.
+-- Shuffled curves and the autocorrelation are an extension.
+-- requires: correlation_p_value, regressor, residual_autocorrelation, surprisal_curves, trend_stagnates
+create or replace function analysis.token_trend_with(
+    start double precision default 0.1,
+    predictor text default 'step',
+    variant text default 'paper',
+    shuffled boolean default false
+)
+returns table (
+    corpus text,
+    protocol text,
+    family text,
+    model text,
+    seed integer,
+    token_id bigint,
+    trend text,
+    slope double precision,
+    p_value double precision,
+    autocorrelation double precision,
+    n_steps integer,
+    start_step integer,
+    chunk_id bigint,
+    outlier boolean
+)
+language sql stable parallel safe
+as $$
+select
+    curve.corpus,
+    curve.protocol,
+    curve.family,
+    curve.model,
+    curve.seed,
+    curve.chunk_id * 256 + item.place - 1 as token_id,
+    case
+        when fit.n_steps < settings.trend_min_steps then null
+        when fit.p_value < settings.trend_p_value and fit.slope > 0 then 'upward'
+        when fit.p_value < settings.trend_p_value and fit.slope < 0 then 'downward'
+        when
+            analysis.trend_stagnates(
+                token_trend_with.variant,
+                settings.trend_tolerance,
+                fit.log_mean,
+                fit.log_last,
+                fit.variance,
+                fit.start_surprisal
+            )
+            then 'stagnated'
+        else 'unclassified'
+    end as trend,
+    fit.slope,
+    fit.p_value,
+    fit.autocorrelation,
+    fit.n_steps,
+    curve.steps[beginning.place] as start_step,
+    curve.chunk_id,
+    curve.outlier
+from analysis.surprisal_curves as curve
+cross join warehouse.settings as settings
+-- The measured step nearest to the start's share of training, of two the earlier. Step 0 has no logarithm.
+cross join lateral (
+    select measured.place::integer as place
+    from unnest(curve.steps) with ordinality as measured (step, place)
+    where measured.step > 0 or token_trend_with.predictor <> 'log_step'
+    order by abs(measured.step - token_trend_with.start * curve.last_training_step), measured.step
+    limit 1
+) as beginning
+cross join lateral generate_series(1, array_length(curve.surprisal, 2)) as item (place)
+-- For a shuffled curve: where its values come from, by chance and the same every time.
+cross join lateral (
+    select
+        array(
+            select moment.place
+            from generate_series(beginning.place, cardinality(curve.steps)) as moment (place)
+            order by hashint8extended(curve.chunk_id * 256 + item.place - 1, moment.place), moment.place
+        ) as places
+    offset 0  -- once a token, not once a value
+) as drawn
+cross join lateral (
+    select
+        count(*)::integer as n_steps,
+        regr_slope(point.y, point.x) as slope,
+        analysis.correlation_p_value(corr(point.y, point.x), count(*)) as p_value,
+        -- Only where no checkpoint is lacking do neighbours in the list follow each other.
+        case when count(*) = cardinality(curve.steps) - beginning.place + 1 then analysis.residual_autocorrelation(
+            regr_slope(point.y, point.x),
+            sum(power(point.y - point.y_before, 2)) filter (where not point.is_first),
+            sum((point.y - point.y_before) * (point.x - point.x_before)) filter (where not point.is_first),
+            sum(power(point.x - point.x_before, 2)) filter (where not point.is_first),
+            1 - regr_avgy(point.y, point.x)
+            - regr_slope(point.y, point.x) * (min(point.x) - regr_avgx(point.y, point.x)),
+            max(point.y) filter (where point.is_last) - regr_avgy(point.y, point.x)
+            - regr_slope(point.y, point.x) * (max(point.x) - regr_avgx(point.y, point.x)),
+            regr_syy(point.y, point.x) - regr_slope(point.y, point.x) * regr_sxy(point.y, point.x),
+            regr_syy(point.y, point.x)
+        ) end as autocorrelation,
+        avg(point.log_y) as log_mean,
+        max(point.log_y) filter (where point.is_last) as log_last,
+        regr_syy(point.y, point.x) / nullif(count(*), 0) as variance,
+        max(point.start_surprisal) as start_surprisal
+    from (
+        select
+            value.is_first,
+            value.is_last,
+            value.start_surprisal,
+            value.surprisal - value.start_surprisal as log_y,
+            exp(least(greatest(value.surprisal - value.start_surprisal, -300), 300)) as y,
+            exp(least(greatest(value.surprisal_before - value.start_surprisal, -300), 300)) as y_before,
+            analysis.regressor(token_trend_with.predictor, curve.steps, value.place) as x,
+            analysis.regressor(token_trend_with.predictor, curve.steps, value.place - 1) as x_before
+        from (
+            select
+                source.place,
+                source.place = beginning.place as is_first,
+                source.place = cardinality(curve.steps) as is_last,
+                curve.surprisal[source.value_place][item.place]::double precision as surprisal,
+                curve.surprisal[source.value_before][item.place]::double precision as surprisal_before,
+                curve.surprisal[source.value_at_start][item.place]::double precision as start_surprisal
+            from (
+                select
+                    moment.place,
+                    case when token_trend_with.shuffled then drawn.places[moment.place - beginning.place + 1]
+                        else moment.place end as value_place,
+                    case when token_trend_with.shuffled then drawn.places[moment.place - beginning.place]
+                        else moment.place - 1 end as value_before,
+                    case when token_trend_with.shuffled then drawn.places[1] else beginning.place end as value_at_start
+                from generate_series(beginning.place, cardinality(curve.steps)) as moment (place)
+            ) as source
+        ) as value
+        where value.surprisal <> 'NaN' and value.start_surprisal <> 'NaN'
+    ) as point
+) as fit
+where token_trend_with.predictor in ('step', 'log_step', 'index') and token_trend_with.variant in ('paper', 'code')
+$$;
+
+comment on function analysis.token_trend_with(double precision, text, text, boolean) is
+'Trend of every token over a training run, as view token_trend, with other settings. start: the share of training that
+has passed where the regression begins; predictor: step, log_step (natural logarithm) or index (number of the
+checkpoint); variant of the rule for stagnated tokens: paper or code; shuffled: the values of each curve in an order by
+chance, the same every time. Another predictor or variant has no rows. trend: upward, downward, stagnated,
+unclassified, or NULL below settings.trend_min_steps checkpoints; slope: of perplexity, as a multiple of that at the
+start, by predictor; p_value: of the slope, two-sided; autocorrelation: of the residuals at lag 1; n_steps: checkpoints
+of the regression; start_step: the first of them. The other columns are those of token_score: corpus, protocol, family,
+model, seed, token_id, chunk_id, outlier';

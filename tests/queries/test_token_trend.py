@@ -1,0 +1,188 @@
+"""Trends of tokens against a scipy loop, token by token; what noise gives; and how the facts are read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from tests.queries.curves import Curves, Floats, add_curves
+from tests.queries.test_plans import nodes
+from warehouse.database import Database
+
+STEPS = [0, 1, 2, 4, 16, 40, 64, 100, 128, 200, 256, 400, 512, 700, 900, 1000]
+N_TOKENS = 600
+RUN = ("small", 0)
+#: Tokens of RUN that lack something, by what they lack.
+START, MIDDLE, END, EVERYTHING, MOST, FAR, CONSTANT, LINE = range(250, 258)
+
+
+def shapes(random: np.random.Generator) -> Floats:
+    """[steps, T] curves of every kind: falling, rising, flat, with little noise and with much."""
+    steps = np.array(STEPS)[:, None] / STEPS[-1]
+    slope = random.choice([-3.0, -0.3, 0.0, 0.0, 0.3, 2.0], N_TOKENS)
+    noise = random.choice([0.005, 0.03, 0.3], N_TOKENS)
+    level = random.uniform(0.5, 6, N_TOKENS)
+    return np.abs(level + slope * steps + noise * random.standard_normal((len(STEPS), N_TOKENS)))
+
+
+@pytest.fixture(scope="module")
+def curves(module_database: Database) -> Curves:
+    random = np.random.default_rng(5)
+    surprisal = {(model, seed): shapes(random) for model in ("small", "large") for seed in (0, 1)}
+    surprisal["large", 2] = shapes(random)
+    lacking = surprisal[RUN]
+    lacking[STEPS.index(100), START] = np.nan
+    lacking[STEPS.index(256), MIDDLE] = np.nan
+    lacking[-1, END] = np.nan
+    lacking[:, EVERYTHING] = np.nan
+    lacking[8:13, MOST] = np.nan
+    lacking[-1, FAR] += 1000
+    lacking[:, CONSTANT] = 2.5
+    lacking[:, LINE] = np.log(np.array(STEPS) + 500.0)
+    return add_curves(
+        module_database,
+        surprisal,
+        STEPS,
+        flagged=[("large", 2)],
+        # The last step of training is the plan's, though it was not found; another checkpoint is not to be trusted.
+        without={("small", 1): {1000: "missing"}, ("large", 1): {256: "quarantined"}},
+    )
+
+
+def trend(
+    steps: Any, surprisal: Floats, last: int, start: float, predictor: str, variant: str, order: Any = None
+) -> dict[str, Any]:
+    """One token by scipy, in plain perplexities where these can be written down."""
+    if predictor == "log_step":
+        steps, surprisal = steps[steps > 0], surprisal[steps > 0]
+    first = int(np.argmin(np.abs(steps - start * last)))
+    steps, surprisal = steps[first:], surprisal[first:]
+    if order is not None:
+        surprisal = surprisal[order]
+    x = {"step": steps, "log_step": np.log(np.maximum(steps, 1)), "index": np.arange(len(steps))}[predictor]
+    perplexity = np.exp(np.minimum(surprisal - surprisal[0], 300))
+    known = ~np.isnan(perplexity)
+    row: dict[str, Any] = {"n_steps": int(known.sum()), "start_step": steps[0], "trend": None, "slope": np.nan}
+    row |= {"p_value": np.nan, "autocorrelation": np.nan}
+    if known.sum() < 2:
+        return row
+    fit = stats.linregress(x[known], perplexity[known])
+    row["slope"] = fit.slope
+    if np.ptp(perplexity[known]) > 0:
+        row["p_value"] = fit.pvalue
+        residual = perplexity - fit.intercept - fit.slope * x
+        if residual @ residual > 1e-9 * len(x) * perplexity.var():
+            row["autocorrelation"] = float(residual[1:] @ residual[:-1] / (residual @ residual))
+    if known.sum() >= 5:
+        significant = row["p_value"] < 0.05
+        mean = stats.gmean(perplexity[known])
+        ends = perplexity[[0, -1]]
+        if variant == "paper":
+            stagnated = np.all(np.abs(ends / mean - 1) <= 0.05)
+        else:
+            whole = np.exp(np.minimum(surprisal[known], 300))
+            stagnated = np.all(np.abs(mean / ends - 1) < 0.05) and whole.var() < stats.gmean(whole)
+        other = "stagnated" if stagnated else "unclassified"
+        row["trend"] = ("upward" if fit.slope > 0 else "downward") if significant else other
+    return row
+
+
+def expected(curves: Curves, run: tuple[str, int], orders: Any = None, **settings: Any) -> pd.DataFrame:
+    chosen = {"start": 0.1, "predictor": "step", "variant": "paper"} | settings
+    rows = [
+        trend(curves.steps[run], token, curves.last_step[run], order=None if orders is None else orders[place], **chosen)
+        for place, token in enumerate(curves.surprisal[run].T)
+    ]
+    return pd.DataFrame(rows)
+
+
+def assert_equal(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
+    found = found[wanted.columns].astype({"slope": float, "p_value": float, "autocorrelation": float})
+    assert found["trend"].where(found["trend"].notna(), None).tolist() == wanted["trend"].tolist()
+    for name in ("n_steps", "start_step"):
+        assert found[name].tolist() == wanted[name].tolist()
+    for name, tolerance in {"slope": 1e-9, "p_value": 1e-7, "autocorrelation": 1e-6}.items():
+        scale = wanted[name].abs().median() if name == "slope" else 1.0
+        np.testing.assert_allclose(found[name], wanted[name], rtol=tolerance, atol=tolerance * scale, err_msg=name)
+
+
+@pytest.mark.parametrize("run", [("small", 0), ("small", 1), ("large", 1), ("large", 2)])
+def test_trend_classes_equal_a_scipy_loop_token_by_token(curves: Curves, run: tuple[str, int]) -> None:
+    found = curves.by_token("select * from token_trend", run)
+    wanted = expected(curves, run)
+    assert wanted["trend"].value_counts().min() >= 20
+    assert set(wanted["trend"].dropna()) == {"upward", "downward", "stagnated", "unclassified"}
+    assert_equal(found, wanted)
+    assert set(found["outlier"]) == {run == ("large", 2)}
+
+
+@pytest.mark.parametrize("variant", ["paper", "code"])
+@pytest.mark.parametrize(("predictor", "start"), [("step", 0.25), ("log_step", 0.0), ("log_step", 0.1), ("index", 0.0)])
+def test_every_predictor_and_variant_equals_scipy(curves: Curves, predictor: str, start: float, variant: str) -> None:
+    query = f"select * from token_trend_with({start}, '{predictor}', '{variant}')"
+    settings: dict[str, Any] = {"start": start, "predictor": predictor, "variant": variant}
+    assert_equal(curves.by_token(query, RUN), expected(curves, RUN, **settings))
+
+
+def test_the_codes_variant_calls_fewer_tokens_stagnated(curves: Curves) -> None:
+    query = "select count(*) filter (where trend = 'stagnated') as n from token_trend_with(variant => '{}')"
+    paper, code = (int(curves.ask(query.format(variant)).loc[0, "n"]) for variant in ("paper", "code"))
+    assert 0 < code < paper
+
+
+def test_what_is_not_known_is_null(curves: Curves) -> None:
+    found = curves.by_token("select * from token_trend", RUN)
+    assert found.loc[[START, EVERYTHING], "n_steps"].tolist() == [0, 0]
+    assert found.loc[[START, EVERYTHING, MOST], "trend"].isna().all()
+    assert found.loc[[MIDDLE, END], "trend"].notna().all()
+    assert found.loc[[MIDDLE, END, MOST], "autocorrelation"].isna().all()
+
+
+def test_curves_at_the_edge_of_arithmetic_have_a_trend(curves: Curves) -> None:
+    found = curves.by_token("select * from token_trend", RUN)
+    # A leap of 1,000 nats, e^300 of which count, is one point far above the others.
+    assert found.loc[FAR, "trend"] == expected(curves, RUN).loc[FAR, "trend"]
+    assert found.loc[FAR, "slope"] > 1e120
+    assert found.loc[CONSTANT, ["trend", "slope"]].tolist() == ["stagnated", 0]
+    assert np.isnan(found.loc[CONSTANT, "p_value"])
+    assert found.loc[[CONSTANT, LINE], "autocorrelation"].isna().all()
+    assert found.loc[LINE, "trend"] == "upward"
+    assert found.loc[LINE, "p_value"] < 1e-30
+
+
+def test_a_shuffled_curve_is_the_same_values_in_the_order_of_their_hashes(curves: Curves) -> None:
+    length = int((curves.steps[RUN] >= 100).sum())
+    first = len(STEPS) - length + 1
+    orders = curves.ask(
+        f"select token - {curves.first_token_id} as token, place - {first} as place "
+        f"from generate_series({curves.first_token_id}, {curves.first_token_id + N_TOKENS - 1}) as token, "
+        f"generate_series({first}, {len(STEPS)}) as place order by token, hashint8extended(token, place)"
+    )
+    wanted = expected(curves, RUN, orders=orders["place"].to_numpy().reshape(N_TOKENS, length))
+    query = "select * from token_trend_with(shuffled => true)"
+    assert_equal(curves.by_token(query, RUN), wanted)
+    pd.testing.assert_frame_equal(curves.by_token(query, RUN), curves.by_token(query, RUN))
+
+
+@pytest.mark.parametrize("setting", ["predictor => 'steps'", "variant => 'papers'"])
+def test_an_unknown_setting_has_no_rows(curves: Curves, setting: str) -> None:
+    assert curves.ask(f"select * from token_trend_with({setting})").empty
+
+
+def test_conditions_decide_which_facts_are_read(curves: Curves) -> None:
+    query = "select * from token_trend where model = 'small' and seed = 0"
+    with curves.database.read() as reader:
+        reader.execute("set local enable_seqscan = off")
+        reader.execute("set local enable_hashjoin = off")
+        reader.execute("set local enable_mergejoin = off")
+        row = reader.execute(f"explain (analyze, timing off, format json) {query}".encode()).fetchone()
+    assert row is not None
+    found = list(nodes(row[0][0]["Plan"] if isinstance(row[0], list) else json.loads(row[0])[0]["Plan"]))
+    assert {"token_trend_with", "trend_stagnates", "regressor"}.isdisjoint(node.get("Function Name") for node in found)
+    (scan,) = [node for node in found if node.get("Relation Name") == "score_chunk"]
+    assert scan["Actual Loops"] * scan["Actual Rows"] == len(STEPS) * -(-N_TOKENS // 256)
