@@ -14,8 +14,13 @@ from tests.queries.rows import Connection, Text, add_model, add_run, add_text, i
 from warehouse.database import Database
 
 Floats = NDArray[np.float64]
-RUN = ["model", "seed"]
 TOKENS_PER_STEP = 100
+
+STEPS = [0, 1, 2, 4, 16, 40, 64, 100, 128, 200, 256, 400, 512, 700, 900, 1000]
+N_TOKENS = 600
+RUN = ("small", 0)
+#: Tokens of RUN that lack something, by what they lack; one far off, one that never moves, one on a straight line.
+START, MIDDLE, END, EVERYTHING, MOST, FAR, CONSTANT, LINE = range(250, 258)
 
 
 @dataclass
@@ -44,6 +49,39 @@ class Curves:
         rows.index = pd.Index(rows["token_id"] - self.first_token_id)
         assert sorted(rows.index) == list(range(self.surprisal[run].shape[1]))
         return rows.sort_index()
+
+
+def shapes(random: np.random.Generator) -> Floats:
+    """[steps, T] curves of every kind: falling, rising, flat, with little noise and with much."""
+    steps = np.array(STEPS)[:, None] / STEPS[-1]
+    slope = random.choice([-3.0, -0.3, 0.0, 0.0, 0.3, 2.0], N_TOKENS)
+    noise = random.choice([0.005, 0.03, 0.3], N_TOKENS)
+    level = random.uniform(0.5, 6, N_TOKENS)
+    return np.abs(level + slope * steps + noise * random.standard_normal((len(STEPS), N_TOKENS)))
+
+
+def add_varied_curves(database: Database) -> Curves:
+    """Two models of two runs, and a flagged run; some tokens lack something, some checkpoints are no good."""
+    random = np.random.default_rng(5)
+    runs = [(model, seed) for model in ("small", "large") for seed in (0, 1)] + [("large", 2)]
+    surprisal = {run: shapes(random) for run in runs}
+    special = surprisal[RUN]
+    special[STEPS.index(100), START] = np.nan
+    special[STEPS.index(256), MIDDLE] = np.nan
+    special[-1, END] = np.nan
+    special[:, EVERYTHING] = np.nan
+    special[8:13, MOST] = np.nan
+    special[-1, FAR] += 1000
+    special[:, CONSTANT] = 2.5
+    special[:, LINE] = np.log(np.array(STEPS) + 500.0)
+    return add_curves(
+        database,
+        surprisal,
+        STEPS,
+        flagged=[("large", 2)],
+        # The last step of training is the plan's, though it was not found; another checkpoint is not to be trusted.
+        without={("small", 1): {1000: "missing"}, ("large", 1): {256: "quarantined"}},
+    )
 
 
 def add_curves(

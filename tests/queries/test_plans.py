@@ -11,6 +11,7 @@ import pytest
 from tests.queries.measured import Measured
 
 ONE_STEP = "corpus = 'prose' and model = 'small' and step = 16"
+ONE_RUN = "corpus = 'prose' and model = 'small' and seed = 1"
 
 #: A query, the table of facts that it reads, and the column of the index that must lead there.
 QUESTIONS = {
@@ -42,6 +43,32 @@ QUESTIONS = {
     "one token in all comparisons": (
         "select * from token_trajectory(300)",
         "convergence_chunk",
+        "chunk_id",
+    ),
+    "trends of a run": (
+        f"select trend, count(*) from token_trend where {ONE_RUN} group by 1",
+        "score_chunk",
+        "evaluation_id",
+    ),
+    "learning of a chunk": ("select * from token_learning where chunk_id = 1", "score_chunk", "chunk_id"),
+    "ages of a run": (
+        f"select avg(age_of_acquisition) from age_of_acquisition where {ONE_RUN}",
+        "score_chunk",
+        "evaluation_id",
+    ),
+    "distances of two runs": (
+        "select distance from cross_run_distance where model = 'small' and seed_p = 0 and seed_q = 1",
+        "score_chunk",
+        "evaluation_id",
+    ),
+    "a subset in one model": (
+        "select * from subset_trajectory('small', 'upward', 0, 0) where model = 'large' and seed = 1",
+        "score_chunk",
+        "evaluation_id",
+    ),
+    "scores of one token by all checkpoints": (
+        "select * from token_score_trajectory(300)",
+        "score_chunk",
         "chunk_id",
     ),
     "tokens of a chunk": ("select piece from tokens where chunk_id = 1", "token_chunk", "chunk_id"),

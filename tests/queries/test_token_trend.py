@@ -10,48 +10,22 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from tests.queries.curves import Curves, Floats, add_curves
+from tests.queries.curves import (
+    CONSTANT,
+    END,
+    EVERYTHING,
+    FAR,
+    LINE,
+    MIDDLE,
+    MOST,
+    N_TOKENS,
+    RUN,
+    START,
+    STEPS,
+    Curves,
+    Floats,
+)
 from tests.queries.test_plans import nodes
-from warehouse.database import Database
-
-STEPS = [0, 1, 2, 4, 16, 40, 64, 100, 128, 200, 256, 400, 512, 700, 900, 1000]
-N_TOKENS = 600
-RUN = ("small", 0)
-#: Tokens of RUN that lack something, by what they lack.
-START, MIDDLE, END, EVERYTHING, MOST, FAR, CONSTANT, LINE = range(250, 258)
-
-
-def shapes(random: np.random.Generator) -> Floats:
-    """[steps, T] curves of every kind: falling, rising, flat, with little noise and with much."""
-    steps = np.array(STEPS)[:, None] / STEPS[-1]
-    slope = random.choice([-3.0, -0.3, 0.0, 0.0, 0.3, 2.0], N_TOKENS)
-    noise = random.choice([0.005, 0.03, 0.3], N_TOKENS)
-    level = random.uniform(0.5, 6, N_TOKENS)
-    return np.abs(level + slope * steps + noise * random.standard_normal((len(STEPS), N_TOKENS)))
-
-
-@pytest.fixture(scope="module")
-def curves(module_database: Database) -> Curves:
-    random = np.random.default_rng(5)
-    surprisal = {(model, seed): shapes(random) for model in ("small", "large") for seed in (0, 1)}
-    surprisal["large", 2] = shapes(random)
-    lacking = surprisal[RUN]
-    lacking[STEPS.index(100), START] = np.nan
-    lacking[STEPS.index(256), MIDDLE] = np.nan
-    lacking[-1, END] = np.nan
-    lacking[:, EVERYTHING] = np.nan
-    lacking[8:13, MOST] = np.nan
-    lacking[-1, FAR] += 1000
-    lacking[:, CONSTANT] = 2.5
-    lacking[:, LINE] = np.log(np.array(STEPS) + 500.0)
-    return add_curves(
-        module_database,
-        surprisal,
-        STEPS,
-        flagged=[("large", 2)],
-        # The last step of training is the plan's, though it was not found; another checkpoint is not to be trusted.
-        without={("small", 1): {1000: "missing"}, ("large", 1): {256: "quarantined"}},
-    )
 
 
 def trend(
@@ -95,7 +69,9 @@ def trend(
 def expected(curves: Curves, run: tuple[str, int], orders: Any = None, **settings: Any) -> pd.DataFrame:
     chosen = {"start": 0.1, "predictor": "step", "variant": "paper"} | settings
     rows = [
-        trend(curves.steps[run], token, curves.last_step[run], order=None if orders is None else orders[place], **chosen)
+        trend(
+            curves.steps[run], token, curves.last_step[run], order=None if orders is None else orders[place], **chosen
+        )
         for place, token in enumerate(curves.surprisal[run].T)
     ]
     return pd.DataFrame(rows)

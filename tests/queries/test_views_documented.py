@@ -11,6 +11,7 @@ from tests.queries.measured import Measured
 
 COMPARISON = "kind, corpus, protocol, run_set, family, model, step, model_q, step_q"
 EVALUATION = "corpus, protocol, family, model, seed, step"
+RUN = "corpus, protocol, family, model, seed"
 
 CONTRACT = {
     "checkpoints": "family, model, seed, step, parameters, revision, status, reason",
@@ -54,6 +55,18 @@ CONTRACT = {
     "in_context_learning_score": f"{EVALUATION}, paradigm, n_items, score, se_score",
     "fits": "kind, name, family, corpus, protocol, settings, versions, input_digest, made_at",
     "token_annotation": "corpus, layer, model, token_id, value, value_number",
+    "token_trend": f"{RUN}, token_id, trend, slope, p_value, autocorrelation, n_steps, start_step",
+    "trend_shares": f"{RUN}, trend, n_tokens, share, shuffled_share, autocorrelation, n_classified",
+    "trend_overlap": (
+        "corpus, protocol, family, model, other_model, seed, trend, n_tokens, n_shared, share, expected_share"
+    ),
+    "token_learning": f"{RUN}, token_id, age_of_acquisition, confidence, variability, forgettability",
+    "age_of_acquisition": f"{RUN}, token_id, age_of_acquisition",
+    "confidence": f"{RUN}, token_id, confidence",
+    "variability": f"{RUN}, token_id, variability",
+    "forgettability": f"{RUN}, token_id, forgettability",
+    "token_cross_run_distance": "corpus, protocol, family, model, seed_p, seed_q, token_id, distance, n_steps",
+    "cross_run_distance": "corpus, protocol, family, model, seed_p, seed_q, distance, n_tokens",
     "words": "corpus, document, token_id, word, n_pieces, char_start, char_end",
     "word_score": f"{EVALUATION}, token_id, document, word, n_pieces, surprisal, corrected_surprisal",
     "saturation": (
@@ -111,6 +124,17 @@ def test_every_view_and_column_says_what_it_means(measured: Measured) -> None:
             """
         ).fetchall()
     assert rows == []
+
+
+@pytest.mark.parametrize(
+    "function",
+    ["token_trend_with", "trend_shares_with", "trend_overlap_with", "subset_trajectory", "double_descent"],
+)
+def test_the_comment_of_a_function_with_settings_names_them_and_every_column(measured: Measured, function: str) -> None:
+    with measured.database.read() as connection:
+        query = "select proargnames, obj_description(oid, 'pg_proc') from pg_proc where proname = %s"
+        [(names, comment)] = connection.execute(query, [function]).fetchall()
+    assert [name for name in names if not re.search(rf"\b{name}\b", comment)] == []
 
 
 def test_every_file_makes_the_one_object_of_its_name(measured: Measured) -> None:
