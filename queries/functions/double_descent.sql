@@ -71,8 +71,8 @@ order by
 $$;
 
 comment on function analysis.double_descent(text, text, integer, double precision, text, text) is
-'The most prominent peak of each curve of subset_trajectory, whose settings it takes: where a subset of tokens gets
-worse before it gets better again. One row per corpus, protocol, family, model and seed. n_steps: checkpoints of the curve;
-peak_step, peak_perplexity: where the peak is, NULL without one; prominence: log perplexity there less that at the
-higher of the lowest points before and after it, in nats; 0 without a peak, NULL below three checkpoints; outlier: the
-run is flagged';
+'The most prominent peak of each curve of subset_trajectory, with its settings of_model, of_trend, of_seed, start,
+predictor, variant: where a subset of tokens gets worse before it gets better again. One row per corpus, protocol,
+family, model and seed. n_steps: checkpoints of the curve; peak_step, peak_perplexity: where the peak is, NULL without
+one; prominence: log perplexity there less that at the higher of the lowest points before and after it, in nats; 0
+without a peak, NULL below three checkpoints; outlier: the run is flagged';

@@ -97,6 +97,15 @@ def test_trend_classes_equal_a_scipy_loop_token_by_token(curves: Curves, run: tu
     assert set(found["outlier"]) == {run == ("large", 2)}
 
 
+def test_the_start_is_a_share_of_the_training_that_is_planned(curves: Curves) -> None:
+    # A quarter of 1,000 steps lies next to 256, a quarter of the 900 that were found next to 200.
+    run = ("small", 1)
+    found = curves.by_token("select * from token_trend_with(0.25)", run)
+    assert curves.steps[run][-1] == 900
+    assert set(found["start_step"]) == {256}
+    assert_equal(found, expected(curves, run, start=0.25))
+
+
 @pytest.mark.parametrize("variant", ["paper", "code"])
 @pytest.mark.parametrize(("predictor", "start"), [("step", 0.25), ("log_step", 0.0), ("log_step", 0.1), ("index", 0.0)])
 def test_every_predictor_and_variant_equals_scipy(curves: Curves, predictor: str, start: float, variant: str) -> None:
