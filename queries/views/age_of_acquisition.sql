@@ -1,7 +1,7 @@
 -- When a training run learns each token: the step at which its surprisal has come halfway down from that of a uniform
 -- guess.
 -- Grain: one row per (corpus, protocol, family, model, seed, token_id).
--- Source: Chang et al., learning curves of language models; the crossing, where they fit a sigmoid or a GAM, is an
+-- Source: Chang, Tu and Bergen 2023; the crossing, where they fit a sigmoid or a GAM, is an
 -- extension.
 -- requires: token_learning
 create or replace view analysis.age_of_acquisition as

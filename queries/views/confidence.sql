@@ -1,6 +1,6 @@
 -- How well a training run predicts each token in the end.
 -- Grain: one row per (corpus, protocol, family, model, seed, token_id).
--- Source: Chang et al., learning curves of language models.
+-- Source: Chang, Tu and Bergen 2023.
 -- requires: token_learning
 create or replace view analysis.confidence as
 select

@@ -1,6 +1,6 @@
 -- How far the learning curves of two training runs of a model lie apart, on average over tokens.
 -- Grain: one row per (corpus, protocol, family, model, seed_p, seed_q), the smaller seed first.
--- Source: Chang et al., learning curves of language models. Flagged runs are left out.
+-- Source: Chang, Tu and Bergen 2023. Flagged runs are left out.
 -- requires: token_cross_run_distance
 create or replace view analysis.cross_run_distance as
 select

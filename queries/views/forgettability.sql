@@ -1,6 +1,6 @@
 -- How much of what a training run learned about each token it loses again on the way.
 -- Grain: one row per (corpus, protocol, family, model, seed, token_id).
--- Source: Chang et al., learning curves of language models; the running mean, where they smooth with a GAM, is an
+-- Source: Chang, Tu and Bergen 2023; the running mean, where they smooth with a GAM, is an
 -- extension.
 -- requires: token_learning
 create or replace view analysis.forgettability as

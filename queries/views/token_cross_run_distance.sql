@@ -1,6 +1,6 @@
 -- How far the learning curves of a token in two training runs of a model lie apart.
 -- Grain: one row per (corpus, protocol, family, model, seed_p, seed_q, token_id), the smaller seed first.
--- Source: Chang et al., learning curves of language models. Flagged runs are left out.
+-- Source: Chang, Tu and Bergen 2023. Flagged runs are left out.
 -- requires: chosen_run_set, evaluations
 create or replace view analysis.token_cross_run_distance as
 -- The seeds of a step in one row and then in pairs: no join on names, which the planner takes for one of a single row.

@@ -1,6 +1,6 @@
 -- How a training run learns each token: when, how far, how steadily, and how much of it is lost again on the way.
 -- Grain: one row per (corpus, protocol, family, model, seed, token_id).
--- Source: Chang et al., learning curves of language models; the crossing, where they fit a sigmoid or a GAM, and the
+-- Source: Chang, Tu and Bergen 2023; the crossing, where they fit a sigmoid or a GAM, and the
 -- running mean over three checkpoints, where they smooth with a GAM, are an extension.
 -- requires: interpolated_step, surprisal_curves
 create or replace view analysis.token_learning as
