@@ -46,7 +46,7 @@ select
                 fit.log_mean,
                 fit.log_last,
                 fit.variance,
-                fit.start_surprisal
+                origin.surprisal
             )
             then 'stagnated'
         else 'unclassified'
@@ -68,17 +68,25 @@ cross join lateral (
     order by abs(measured.step - token_trend_with.start * curve.last_training_step), measured.step
     limit 1
 ) as beginning
-cross join lateral generate_series(1, array_length(curve.surprisal, 2)) as item (place)
+cross join generate_series(1, 256) as item (place)
 -- For a shuffled curve: where its values come from, by chance and the same every time.
 cross join lateral (
     select
         array(
-            select moment.place
-            from generate_series(beginning.place, cardinality(curve.steps)) as moment (place)
+            select moment.place::integer
+            from unnest(curve.steps) with ordinality as moment (step, place)
+            where moment.place >= beginning.place
             order by hashint8extended(curve.chunk_id * 256 + item.place - 1, moment.place), moment.place
         ) as places
     offset 0  -- once a token, not once a value
 ) as drawn
+cross join lateral (
+    select
+        curve.surprisal[
+            case when token_trend_with.shuffled then drawn.places[1] else beginning.place end
+        ][item.place]::double precision as surprisal
+    offset 0
+) as origin
 cross join lateral (
     select
         count(*)::integer as n_steps,
@@ -99,41 +107,41 @@ cross join lateral (
         ) end as autocorrelation,
         avg(point.log_y) as log_mean,
         max(point.log_y) filter (where point.is_last) as log_last,
-        regr_syy(point.y, point.x) / nullif(count(*), 0) as variance,
-        max(point.start_surprisal) as start_surprisal
+        regr_syy(point.y, point.x) / nullif(count(*), 0) as variance
     from (
         select
-            value.is_first,
-            value.is_last,
-            value.start_surprisal,
-            value.surprisal - value.start_surprisal as log_y,
-            exp(least(greatest(value.surprisal - value.start_surprisal, -300), 300)) as y,
-            exp(least(greatest(value.surprisal_before - value.start_surprisal, -300), 300)) as y_before,
+            value.place = beginning.place as is_first,
+            value.place = cardinality(curve.steps) as is_last,
+            value.surprisal - origin.surprisal as log_y,
+            exp(least(greatest(value.surprisal - origin.surprisal, -300), 300)) as y,
+            exp(least(greatest(value.surprisal_before - origin.surprisal, -300), 300)) as y_before,
             analysis.regressor(token_trend_with.predictor, curve.steps, value.place) as x,
             analysis.regressor(token_trend_with.predictor, curve.steps, value.place - 1) as x_before
         from (
             select
-                source.place,
-                source.place = beginning.place as is_first,
-                source.place = cardinality(curve.steps) as is_last,
-                curve.surprisal[source.value_place][item.place]::double precision as surprisal,
-                curve.surprisal[source.value_before][item.place]::double precision as surprisal_before,
-                curve.surprisal[source.value_at_start][item.place]::double precision as start_surprisal
-            from (
-                select
-                    moment.place,
+                moment.place,
+                curve.surprisal[
                     case when token_trend_with.shuffled then drawn.places[moment.place - beginning.place + 1]
-                        else moment.place end as value_place,
+                        else moment.place end
+                ][item.place]::double precision as surprisal,
+                curve.surprisal[
                     case when token_trend_with.shuffled then drawn.places[moment.place - beginning.place]
-                        else moment.place - 1 end as value_before,
-                    case when token_trend_with.shuffled then drawn.places[1] else beginning.place end as value_at_start
-                from generate_series(beginning.place, cardinality(curve.steps)) as moment (place)
-            ) as source
+                        else moment.place - 1 end
+                ][item.place]::double precision as surprisal_before
+            from (
+                select measured.place::integer as place
+                from unnest(curve.steps) with ordinality as measured (step, place)
+                where measured.place >= beginning.place
+            ) as moment
+            offset 0  -- each element is looked up once
         ) as value
-        where value.surprisal <> 'NaN' and value.start_surprisal <> 'NaN'
+        where value.surprisal <> 'NaN' and origin.surprisal <> 'NaN'
     ) as point
 ) as fit
-where token_trend_with.predictor in ('step', 'log_step', 'index') and token_trend_with.variant in ('paper', 'code')
+where
+    item.place <= array_length(curve.surprisal, 2)
+    and token_trend_with.predictor in ('step', 'log_step', 'index')
+    and token_trend_with.variant in ('paper', 'code')
 $$;
 
 comment on function analysis.token_trend_with(double precision, text, text, boolean) is

@@ -27,6 +27,7 @@ pair as (
         p.seed as seed_p,
         q.seed as seed_q,
         chunk_p.chunk_id,
+        array_agg(step.step order by step.step) as steps,
         array_agg(array_replace(chunk_p.surprisal, null, 'NaN') order by step.step) as surprisal_p,
         array_agg(array_replace(chunk_q.surprisal, null, 'NaN') order by step.step) as surprisal_q
     from step
@@ -51,7 +52,7 @@ select
     curve.n_steps,
     pair.chunk_id
 from pair
-cross join lateral generate_series(1, array_length(pair.surprisal_p, 2)) as item (place)
+cross join generate_series(1, 256) as item (place)
 cross join lateral (
     select
         avg((point.p - point.q) * (point.p - point.q)) as distance,
@@ -59,12 +60,13 @@ cross join lateral (
     from (
         select
             -- double precision, because a sum of reals loses digits
-            pair.surprisal_p[moment.place][item.place]::double precision as p,
-            pair.surprisal_q[moment.place][item.place]::double precision as q
-        from generate_series(1, array_length(pair.surprisal_p, 1)) as moment (place)
+            pair.surprisal_p[moment.place::integer][item.place]::double precision as p,
+            pair.surprisal_q[moment.place::integer][item.place]::double precision as q
+        from unnest(pair.steps) with ordinality as moment (step, place)
     ) as point
     where point.p <> 'NaN' and point.q <> 'NaN'
-) as curve;
+) as curve
+where item.place <= array_length(pair.surprisal_p, 2);
 
 comment on view analysis.token_cross_run_distance is
     'Distance of the learning curves of a token in two runs of a model: mean squared difference of surprisal.';

@@ -33,7 +33,7 @@ select
     curve.outlier
 from analysis.surprisal_curves as curve
 cross join warehouse.settings as settings
-cross join lateral generate_series(1, array_length(curve.surprisal, 2)) as item (place)
+cross join generate_series(1, 256) as item (place)
 cross join lateral (
     select
         count(*)::integer as n_steps,
@@ -46,18 +46,18 @@ cross join lateral (
         stddev_samp(point.surprisal) filter (where point.is_late) as variability
     from (
         select
-            curve.steps[moment.place] as step,
-            curve.steps[moment.place] >= settings.late_training * curve.last_training_step as is_late,
+            moment.step,
+            moment.step >= settings.late_training * curve.last_training_step as is_late,
             -- double precision, because a sum of reals loses digits
-            curve.surprisal[moment.place][item.place]::double precision as surprisal
-        from generate_series(1, cardinality(curve.steps)) as moment (place)
+            curve.surprisal[moment.place::integer][item.place]::double precision as surprisal
+        from unnest(curve.steps) with ordinality as moment (step, place)
     ) as point
     where point.surprisal <> 'NaN'
 ) as level
 cross join lateral (
     select
         min(moment.place) filter (
-            where curve.steps[moment.place] > 0 and curve.surprisal[moment.place][item.place] <= level.threshold
+            where moment.step > 0 and curve.surprisal[moment.place][item.place] <= level.threshold
         ) as crossing,
         -- From one mean of three to the next, one value comes in and one goes out.
         sum(
@@ -67,8 +67,14 @@ cross join lateral (
                 0
             ) / 3
         ) filter (where moment.place + 3 <= cardinality(curve.steps)) as forgettability
-    from generate_series(1, cardinality(curve.steps)) as moment (place)
-) as change;
+    from (
+        select
+            measured.step,
+            measured.place::integer as place
+        from unnest(curve.steps) with ordinality as measured (step, place)
+    ) as moment
+) as change
+where item.place <= array_length(curve.surprisal, 2);
 
 comment on view analysis.token_learning is
     'Learning of every token in a training run: age of acquisition, confidence, variability, forgettability.';
