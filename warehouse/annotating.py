@@ -52,7 +52,8 @@ class Wish:
     """What a user wants of rows. key: one of KEY_COLUMNS, or value:LAYER. column: with the values. None: found out.
 
     kind: None for numeric where every value is a number. edges, n_bins: how numbers are binned; without edges by
-    quantiles. text: a file with the text of the corpus, where its tokens do not spell it.
+    quantiles. text: a file with the text of the corpus, where its tokens do not spell it. missing: what stands for no
+    value, beside an empty cell; with any, words such as NaN that are not among them are values.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Wish:
     allow_partial: bool = False
     text: Path | None = None
     description: str | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,9 +243,12 @@ def _value_column(rows: Rows, wish: Wish, key_columns: Sequence[str]) -> str:
 
 def _values(rows: Rows, column: str, wish: Wish) -> _Values:
     """The values of a column as numbers or as categories: as wished, else numbers if all of them are."""
+    if wish.missing:
+        rows = rows.without(column, wish.missing)
     if wish.kind == "categorical":
-        return _categorical(rows, column)
+        return _categorical(rows, column, wish)
     numbers, bad = rows.numbers(column)
+    _refuse_commas(rows, column, numbers, bad, wish)
     if wish.kind == "numeric":
         faults = (Fault(f"have what is no finite number as {column}", np.flatnonzero(bad), (column,)),)
         return _numeric(numbers, faults if bad.any() else ())
@@ -256,12 +261,28 @@ def _values(rows: Rows, column: str, wish: Wish) -> _Values:
     if bad.any() and has_number.sum() > bad.sum():
         raise BadAnnotationFile(
             f"Most values of {column} in {rows.source} are numbers, but not {rows.named(np.flatnonzero(bad), column)}: "
-            "correct them, or pass --categorical, or --numeric with --allow-partial to leave them out."
+            "correct them, or pass --missing WORD if they stand for no value, --categorical, or --numeric with "
+            "--allow-partial to leave them out."
         )
-    return _numeric(numbers, ()) if has_number.any() and not bad.any() else _categorical(rows, column)
+    return _numeric(numbers, ()) if has_number.any() and not bad.any() else _categorical(rows, column, wish)
 
 
-def _categorical(rows: Rows, column: str) -> _Values:
+def _refuse_commas(rows: Rows, column: str, numbers: NDArray[np.float64], bad: NDArray[np.bool_], wish: Wish) -> None:
+    """Raise BadAnnotationFile for numbers with a comma, which may mean 3.14 or 1234. bad: [R] is no finite number."""
+    comma = bad & rows.with_comma(column)
+    if comma.any() and (wish.kind == "numeric" or (np.isfinite(numbers) | comma).sum() > (bad & ~comma).sum()):
+        raise BadAnnotationFile(
+            f"{rows.source} has numbers with a comma as {column}: {rows.named(np.flatnonzero(comma), column)}; write "
+            "decimals with a point and thousands without a mark, or pass --categorical if they are names."
+        )
+
+
+def _categorical(rows: Rows, column: str, wish: Wish) -> _Values:
+    if not wish.missing and len(words := rows.missing_words(column)):
+        raise BadAnnotationFile(
+            f"It is not clear whether {rows.source} means a value or none as {column}: {rows.named(words, column)}; "
+            "pass --missing with each word that stands for none, or --missing '' where only empty cells do."
+        )
     texts = rows.texts(column)
     _refuse_long(rows, column, texts)
     return _Values(texts.codes, texts.values, None)

@@ -6,13 +6,12 @@ What the columns mean is not known here. Raises BadAnnotationFile for what canno
 from __future__ import annotations
 
 import csv
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from warehouse.annotation_json import read_json_lines
 from warehouse.annotation_rows import BadAnnotationFile, Rows
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def read_rows(path: Path, form: str | None = None) -> Rows:
     form = form or _form(path)
     if not path.is_file():
         raise BadAnnotationFile(f"There is no file {path}." if not path.exists() else f"{path} is no file.")
-    readers = {"parquet": _read_parquet, "jsonl": _read_json_lines, "conllu": _read_conllu}
+    readers = {"parquet": _read_parquet, "jsonl": read_json_lines, "conllu": _read_conllu}
     try:
         rows = readers[form](path) if form in readers else _read_delimited(path, form)
     except OSError as error:
@@ -130,7 +129,7 @@ def _what_is_wrong(path: Path, n_columns: int, delimiter: str, quoted: bool, err
         if len(record) != n_columns:
             return (
                 f"{path}, line {number}, has {_counted(len(record))} and the header has {n_columns}: "
-                "quote what holds the separator, and give every line as many columns."
+                "quote what holds the separator, write decimals with a point, and give every line as many columns."
             )
     return f"{path} cannot be read: {str(error).rstrip('.')}."
 
@@ -224,68 +223,16 @@ def _plain(column: Any) -> pa.Array:
     return column
 
 
-def _read_json_lines(path: Path) -> Rows:
-    cells: dict[str, list[Any]] = {}
-    lines: list[int] = []
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            text = raw.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else raw.strip()
-            if text:
-                for name, value in _json_object(path, number, text).items():
-                    column = cells.setdefault(name, [])
-                    column.extend([None] * (len(lines) - len(column)))
-                    column.append(value)
-                lines.append(number)
-    for column in cells.values():
-        column.extend([None] * (len(lines) - len(column)))
-    columns = {name: _json_column(path, name, column, lines) for name, column in cells.items()}
-    return Rows(path.name, columns, "line", lambda rows: [lines[row] for row in rows])
-
-
-def _json_object(path: Path, number: int, text: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(text.decode())
-    except UnicodeDecodeError as error:
-        raise BadAnnotationFile(f"{path}, line {number}, is not UTF-8: convert the file to UTF-8.") from error
-    except ValueError as error:
-        raise BadAnnotationFile(f"{path}, line {number}, is not JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise BadAnnotationFile(f'{path}, line {number}, is not a JSON object such as {{"token_id": 0}}.')
-    return value
-
-
-def _json_column(path: Path, name: str, cells: Sequence[Any], lines: Sequence[int]) -> pa.Array:
-    import pyarrow as pa
-
-    kinds = {type(cell) for cell in cells} - {type(None)}
-    if kinds.intersection((list, dict)):
-        row = next(row for row, cell in enumerate(cells) if isinstance(cell, list | dict))
-        raise BadAnnotationFile(f"{path}, line {lines[row]}: {name} is a list or an object; give text or a number.")
-    if kinds <= {int, float} and all(cell is None or abs(cell) < 2**63 or _not_finite(cell) for cell in cells):
-        return pa.array(cells, pa.float64() if float in kinds else pa.int64() if kinds else pa.string())
-    if infinite := [row for row, cell in enumerate(cells) if _not_finite(cell) and cell == cell]:
-        raise BadAnnotationFile(f"{path}, line {lines[infinite[0]]}: {name} is infinite; give a finite number.")
-    if kinds == {bool}:
-        return pa.array(cells, pa.bool_())
-    texts = [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in cells]
-    # JSON may escape half of a pair of code units, which no text can hold.
-    return pa.array([text and text.encode(errors="replace").decode() for text in texts], pa.string())
-
-
-def _not_finite(cell: object) -> bool:
-    return isinstance(cell, float) and not math.isfinite(cell)
-
-
 def _read_conllu(path: Path) -> Rows:
     """One row a word; what a word lacks is empty."""
-    import pyarrow as pa
-
+    from warehouse.annotation_blocks import BLOCK_ROWS, RowBlocks
     from warehouse.conllu import COLUMNS, read_conllu
 
-    words = [word for sentence in read_conllu(path) for word in sentence.words]
-    features = sorted({name for word in words for name in word.values} - {*COLUMNS})
-    columns = {"form": pa.array([word.form for word in words], pa.string())}
-    for name in (*COLUMNS, *features):
-        columns[name] = pa.array([word.values.get(name) for word in words], pa.string())
-    lines = [word.line for word in words]
-    return Rows(path.name, columns, "line", lambda rows: [lines[row] for row in rows], natural_key="word")
+    blocks = RowBlocks()
+    words = (word for sentence in read_conllu(path) for word in sentence.words)
+    while block := list(islice(words, BLOCK_ROWS)):
+        names = dict.fromkeys((*COLUMNS, *sorted({name for word in block for name in word.values})))
+        columns = {name: [word.values.get(name) for word in block] for name in names}
+        blocks.append([word.line for word in block], {"form": [word.form for word in block], **columns})
+    lines = blocks.lines()
+    return Rows(path.name, blocks, "line", lambda rows: [int(lines[row]) for row in rows], "word", marks_none=True)

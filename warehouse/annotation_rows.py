@@ -6,8 +6,10 @@ Knows columns of text and numbers, and nothing of tokens, corpora or the databas
 from __future__ import annotations
 
 import math
+import re
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,13 @@ SHOWN = 5
 _WHOLE = r"^-?\d{1,18}(\.0*)?$"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NAN = ("nan", "NaN", "NAN")
+#: Decimals or thousands set off by a comma, such as 3,14 or 1,234,567.
+_WITH_COMMA = r"^[+-]?(\d{1,3}(\.\d{3})+,\d+|\d+,\d+|\d{1,3}(,\d{3})+(\.\d+)?)([eE][+-]?\d+)?$"
+#: What programs write where a value is missing (those that pandas takes for missing), and what may be a value too.
+_MISSING_WORDS = (
+    *("nan", "NaN", "-nan", "-NaN", "NA", "<NA>", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "None", "NULL", "null"),
+    *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+)
 
 
 class BadAnnotationFile(WarehouseError):
@@ -43,7 +52,8 @@ class Rows:
     """R rows. source: what they are from. columns: pyarrow arrays of R elements by name.
 
     unit: what a row is counted in, such as line. places: the numbers of rows (from 0) in that unit.
-    natural_key: the kind of key that the format has by itself, if any.
+    natural_key: the kind of key that the format has by itself, if any. marks_none: whether it has its own sign for no
+    value, so that no word is taken for one.
     """
 
     source: str
@@ -51,6 +61,7 @@ class Rows:
     unit: str = "row"
     places: Callable[[Sequence[int]], Sequence[int]] = field(repr=False, default=lambda rows: [r + 1 for r in rows])
     natural_key: str | None = None
+    marks_none: bool = False
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -124,6 +135,45 @@ class Rows:
             return np.zeros(len(self), bool)
         infinite: NDArray[np.bool_] = np.isinf(_numpy(pc.cast(column, pa.float64()), np.float64))
         return infinite
+
+    def missing_words(self, name: str) -> NDArray[np.int64]:
+        """The rows in which a column of text has a word that may stand for no value, such as NaN or NA."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = self.columns[name]
+        if self.marks_none or not pa.types.is_string(column.type):
+            return np.zeros(0, np.int64)
+        words = pc.is_in(pc.utf8_trim_whitespace(column), value_set=pa.array(_MISSING_WORDS))
+        return np.flatnonzero(_numpy(words, np.bool_))
+
+    def with_comma(self, name: str) -> NDArray[np.bool_]:
+        """[R] whether a column of text has a number with a comma, such as 3,14."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = self.columns[name]
+        if not pa.types.is_string(column.type):
+            return np.zeros(len(self), bool)
+        found = pc.match_substring_regex(pc.utf8_trim_whitespace(pc.fill_null(column, "")), _WITH_COMMA)
+        return np.asarray(_numpy(found, np.bool_))
+
+    def without(self, name: str, texts: Sequence[str]) -> Rows:
+        """The same rows, but a column has no value where it is one of these texts, or the number that one is."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = self.columns[name]
+        if pa.types.is_string(column.type):
+            found = pc.is_in(pc.utf8_trim_whitespace(column), value_set=pa.array(texts, pa.string()))
+        elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+            numbers = [float(text) for text in texts if re.match(_NUMBER, text)]
+            found = pc.is_in(pc.cast(column, pa.float64(), safe=False), value_set=pa.array(numbers, pa.float64()))
+        else:
+            return self
+        # A chain, since the other columns may be put together only when they are asked for.
+        columns = ChainMap({name: pc.if_else(found, None, column)}, self.columns)  # type: ignore[arg-type]
+        return replace(self, columns=columns)
 
     def named(self, rows: Sequence[int] | NDArray[np.integer], *columns: str) -> str:
         """The first few rows, as 'line 7 (token_id 12), line 9 (token_id 13) and 3 more'."""

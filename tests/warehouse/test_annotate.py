@@ -544,3 +544,88 @@ def test_a_twin_that_would_be_empty_is_dropped_when_its_layer_is_replaced(
     assert "v.context" not in layers(measured)
     assert loaded(measured, "v")["token_id"].tolist() == [ids[-1]]
     assert findings(measured.database) == {}
+
+
+# --- what may or may not be a value ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["NaN", "nan", "NA", "None", "null", "N/A", "<NA>"])
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_word_for_missing_among_categories_is_neither_guessed_nor_loaded(
+    named_unchanged: Measured, command: Command, tmp_path: Path, form: str, word: str
+) -> None:
+    path = tmp_path / f"v.{form}"
+    save(path, pd.DataFrame({"token_id": named_unchanged.first_token_id + np.arange(3), "tag": ["a", word, "b"]}))
+    outcome = command("annotate", "v", str(path))
+    assert outcome.status == 2
+    place = {"jsonl": "line 2", "parquet": "row 2"}.get(form, "line 3")
+    assert f"means a value or none as tag: {place} (tag {word}); pass --missing" in outcome.errors
+    assert "v" not in layers(named_unchanged)
+
+
+def save(path: Path, table: pd.DataFrame) -> None:
+    if path.suffix == ".jsonl":
+        table.to_json(path, orient="records", lines=True)
+    elif path.suffix == ".parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_the_user_says_which_words_stand_for_no_value(
+    measured: Measured, ids: Any, command: Command, tmp_path: Path, form: str
+) -> None:
+    path = tmp_path / f"v.{form}"
+    save(path, pd.DataFrame({"token_id": ids[:5], "tag": ["a", "NaN", "b", "NA", None]}))
+    succeed(command("annotate", "v", str(path), "--missing", "NaN"))
+    assert loaded(measured, "v")["value"].tolist() == ["a", "b", "NA"]
+    succeed(command("annotate", "v", str(path), "--missing", "NaN", "--missing", "NA", "--replace"))
+    assert loaded(measured, "v")["value"].tolist() == ["a", "b"]
+    succeed(command("annotate", "v", str(path), "--missing", "", "--replace"))
+    assert loaded(measured, "v")["value"].tolist() == ["a", "NaN", "b", "NA"]
+
+
+def test_a_number_may_stand_for_no_value_and_nan_among_numbers_does(
+    measured: Measured, ids: Any, command: Command, tmp_path: Path
+) -> None:
+    for form in ("csv", "jsonl", "parquet"):
+        path = tmp_path / f"v.{form}"
+        save(path, pd.DataFrame({"token_id": ids[:4], "x": [1.5, -999.0, np.nan, 2.5]}))
+        options = ["--missing", "-999.0" if form == "csv" else "-999"]
+        succeed(command("annotate", "v", str(path), *options, *["--replace"] * (form != "csv")))
+        assert loaded(measured, "v")["value_number"].tolist() == [1.5, 2.5]
+    write(tmp_path / "w.csv", f"token_id,x\n{ids[0]},1.5\n{ids[1]},NaN\n{ids[2]},NA\n{ids[3]},4\n")
+    assert "not line 4 (x NA)" in command("annotate", "w", str(tmp_path / "w.csv")).errors
+    succeed(command("annotate", "w", str(tmp_path / "w.csv"), "--missing", "NA"))
+    assert loaded(measured, "w")["value_number"].tolist() == [1.5, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        ("token_id;x\n0;3,14\n1;2,5\n", [], "v.csv has numbers with a comma as x: line 2 (x 3,14), line 3 (x 2,5)"),
+        ('token_id,x\n0,"3,14"\n1,2.5\n', [], "line 2 (x 3,14); write decimals with a point"),
+        ('token_id,x\n0,"1,234"\n1,7\n', [], "line 2 (x 1,234)"),
+        ('token_id,x\n0,"-1.234,5"\n1,7\n', [], "line 2 (x -1.234,5)"),
+        ("token_id;x\n0;3,14\n", ["--numeric", "--allow-partial"], "line 2 (x 3,14)"),
+        ("token_id;x\n0;3,14\n1;NN\n2;2\n", ["--numeric", "--allow-partial"], "line 2 (x 3,14); write"),
+        ("token_id,x\n0,3,14\n", [], "v.csv, line 2, has 3 columns and the header has 2: quote what holds the"),
+    ],
+)
+def test_numbers_with_a_comma_are_told_with_their_lines(
+    named_unchanged: Measured, command: Command, tmp_path: Path, text: str, options: list[str], said: str
+) -> None:
+    outcome = command("annotate", "v", write(tmp_path / "v.csv", text), *options)
+    assert outcome.status == 2
+    assert said in outcome.errors
+    assert "decimals with a point" in outcome.errors
+
+
+def test_names_with_a_comma_may_be_categories(measured: Measured, ids: Any, command: Command, tmp_path: Path) -> None:
+    path = write(tmp_path / "v.csv", f'token_id,x\n{ids[0]},"1,2"\n{ids[1]},one\n{ids[2]},two\n')
+    succeed(command("annotate", "v", path))
+    assert loaded(measured, "v")["value"].tolist() == ["1,2", "one", "two"]
+    path = write(tmp_path / "w.csv", f'token_id,x\n{ids[0]},"1,2"\n{ids[1]},"3,4"\n')
+    succeed(command("annotate", "w", path, "--categorical"))
+    assert loaded(measured, "w")["value"].tolist() == ["1,2", "3,4"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import tracemalloc
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from warehouse import annotation_blocks, annotation_json
 from warehouse.annotation_file import read_rows
 from warehouse.annotation_rows import BadAnnotationFile, Rows
 from warehouse.conllu import BadConllu
@@ -168,3 +172,93 @@ def test_rows_are_named_with_their_lines_and_a_count_of_the_rest(tmp_path: Path)
     named = read_rows(path).named([1, 3, 5, 7, 9, 11, 13], "token_id", "v")
     assert named.startswith("line 3 (token_id 1, v empty), line 5 (")
     assert named.endswith("line 11 (token_id 9, v empty) and 2 more")
+
+
+# --- block by block ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Readers go on after so many rows."""
+    rows = 4
+    monkeypatch.setattr(annotation_blocks, "BLOCK_ROWS", rows)
+    monkeypatch.setattr(annotation_json, "BLOCK_ROWS", rows)
+    return rows
+
+
+MIXED = {
+    "whole": [1, 2, None, 4, 5, 6, 7, 8, 9],
+    "number": [1, 2, 3, 4, 0.1, math.nan, 1e-7, 1e22, 3.0],
+    "truth": [True, None, False, True, True, False, True, True, False],
+    "mixed": [1, 2, 3, 4, 5, 2.5, "x", True, math.nan],
+    "great": [1, 2, 3, 4, 2**63, 6, 7, 8, 9],
+}
+
+
+def test_a_column_of_json_is_what_all_its_blocks_are(tmp_path: Path, small_blocks: int) -> None:
+    path = tmp_path / "a.jsonl"
+    records = [{name: cells[i] for name, cells in MIXED.items()} | ({"late": "y"} if i > 6 else {}) for i in range(9)]
+    path.write_text("\n\n".join(json.dumps(record) for record in records), "utf-8")
+    rows = read_rows(path)
+    assert len(rows) > 2 * small_blocks
+    assert rows.columns["whole"].to_pylist() == MIXED["whole"]
+    assert rows.columns["number"].to_pylist() == [1, 2, 3, 4, 0.1, None, 1e-7, 1e22, 3]
+    assert rows.columns["truth"].to_pylist() == MIXED["truth"]
+    assert rows.columns["mixed"].to_pylist() == ["1", "2", "3", "4", "5", "2.5", "x", "true", None]
+    assert rows.columns["great"].to_pylist() == ["1", "2", "3", "4", str(2**63), "6", "7", "8", "9"]
+    assert rows.columns["late"].to_pylist() == [None] * 7 + ["y"] * 2
+    assert rows.named([5], "whole") == "line 11 (whole 6)"
+
+
+def test_two_lines_of_json_that_make_one_object_are_no_object(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": [{}\n{"b": 1}]}\n{"a": 1}, {"a": 2}\n', "utf-8")
+    with pytest.raises(BadAnnotationFile, match="line 1: a is a list or an object"):
+        read_rows(path)
+    path.write_text('{"a": 1}, {"a": 2}\n{"a": 3}\n', "utf-8")
+    with pytest.raises(BadAnnotationFile, match="line 1, is not JSON"):
+        read_rows(path)
+    path.write_text('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n", "utf-8")
+    with pytest.raises(BadAnnotationFile, match="line 1, is not JSON"):
+        read_rows(path)
+
+
+def conllu_line(number: int, **feature: str) -> str:
+    feats = "|".join(f"{name}={value}" for name, value in feature.items()) or "_"
+    return f"1\tw{number}\t_\tNOUN\tNN\t{feats}\t0\troot\t_\t_\n\n"
+
+
+def test_a_feature_of_a_treebank_may_come_late_and_stay_away(tmp_path: Path, small_blocks: int) -> None:
+    path = tmp_path / "a.conllu"
+    features = [{}, {}, {}, {}, {}, {"Case": "Nom"}, {}, {}, {}, {}, {}, {}, {"Case": "Acc"}]
+    path.write_text("".join(conllu_line(i, **each) for i, each in enumerate(features)), "utf-8")
+    rows = read_rows(path)
+    assert len(rows) > 3 * small_blocks
+    assert rows.columns["Case"].to_pylist() == [each.get("Case") for each in features]
+    assert rows.columns["form"].to_pylist() == [f"w{i}" for i in range(13)]
+    assert rows.named([12], "Case") == "line 25 (Case Acc)"
+
+
+@pytest.mark.parametrize("form", ["jsonl", "conllu"])
+def test_memory_grows_by_a_few_bytes_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr(annotation_blocks, "BLOCK_ROWS", 500)
+    monkeypatch.setattr(annotation_json, "BLOCK_ROWS", 500)
+    few, many = 4_000, 12_000
+    line = {
+        "jsonl": lambda i: json.dumps({"token_id": i, "tag": f"tag{i % 9}", "x": i / 7}) + "\n",
+        "conllu": lambda i: conllu_line(i, Number="Sing", Case="Nom"),
+    }[form]
+    paths = [tmp_path / f"{n}.{form}" for n in (few, many)]
+    for path, n in zip(paths, (few, many), strict=True):
+        path.write_text("".join(line(i) for i in range(n)), "utf-8")
+    peaks, held = [], []
+    for path in [paths[0], *paths]:  # once before, so that nothing is imported while it counts
+        tracemalloc.start()
+        before = pa.total_allocated_bytes()
+        rows = read_rows(path)
+        held.append(pa.total_allocated_bytes() - before)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        del rows
+    assert (peaks[2] - peaks[1]) / (many - few) < 40  # bytes of Python a row: where it stands, and nothing else
+    assert 0 < (held[2] - held[1]) / (many - few) < 80  # bytes of columns a row

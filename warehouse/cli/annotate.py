@@ -35,6 +35,7 @@ class _Request:
     model: str | None
     text: Path | None
     description: str | None
+    missing: tuple[str, ...]
     allow_partial: bool
     replace: bool
     context: bool
@@ -64,6 +65,13 @@ class _Request:
     help="The text of the corpus, to find words in where its tokens do not spell it.",
 )
 @click.option("--description", help="What the values mean.")
+@click.option(
+    "--missing",
+    multiple=True,
+    metavar="WORD",
+    help="What stands for no value, such as NA, beside an empty cell; may be given several times. '' is for nothing "
+    "else, so that NaN and NA are values.",
+)
 @click.option("--allow-partial", is_flag=True, help="Leave out rows that are about no token of the corpus.")
 @click.option("--replace", is_flag=True, help="Take the place of the layer of this name.")
 @click.option("--context", is_flag=True, help="Also make NAME.context, with the value of the token before.")
@@ -157,6 +165,7 @@ def _load(connection: Connection, request: _Request, model_id: int | None) -> li
         allow_partial=request.allow_partial,
         text=request.text,
         description=request.description,
+        missing=request.missing,
     )
     made = annotating.make_layer(connection, corpus, rows, wish, model_id)
     loaded, notes = annotating.load(
