@@ -6,6 +6,7 @@ Pairs of other steps and models come at the end. What a pass over the tokens com
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,12 +24,16 @@ from ingest.record import Recorder
 from ingest.scores import VocabularyClasses
 from ingest.setting import FINAL_SURPRISAL, Setting, wanted_layers
 from ingest.study import Study
-from warehouse.annotations import layer_source, load_layer
+from warehouse.annotation_keys import CorpusRange
+from warehouse.annotations import BadAnnotation, layer_source
 from warehouse.comparisons import withdraw_others
+from warehouse.dependent_layers import put_layer
 from warehouse.evaluations import mean_surprisals, read_scores
 from warehouse.ledger import unreadable_checkpoints
 from warehouse.pairs import forget_bare_pairs
 from warehouse.standing import assess
+
+log = logging.getLogger(__name__)
 
 #: Readouts that share a pass where the pairs leave the choice; a tile holds the logits of all of them.
 _TOGETHER = 24
@@ -294,13 +299,23 @@ class CohortRun:
 
     def _write_final_surprisal(self, connection: Connection, cell: Cell) -> None:
         corpus_id, model_id = self._setting.corpus_id, self._cohort.model_ids[cell.model]
+        if layer_source(connection, corpus_id, FINAL_SURPRISAL) is not None:
+            log.warning("Layer %s is there for every model, so that %s gets none of its own.", FINAL_SURPRISAL, cell)
+            return
         present = layer_source(connection, corpus_id, FINAL_SURPRISAL, model_id)
-        # A study of fewer steps leaves the layer of a later step alone.
-        if present is None or _step_in(present) < cell.step:
-            evaluation_id = self._cohort.entries[cell].evaluation_id
-            surprisal = read_scores(connection, evaluation_id, ("surprisal",))["surprisal"]
-            layer = layers.final_surprisal(surprisal, source=str(cell))
-            load_layer(connection, corpus_id, layer, model_id=model_id, replace=True)
+        # A study of fewer steps leaves the layer of a later step alone, and every study one that a user loaded.
+        if present is not None and not 0 <= _step_in(present) < cell.step:
+            return
+        evaluation_id = self._cohort.entries[cell].evaluation_id
+        surprisal = read_scores(connection, evaluation_id, ("surprisal",))["surprisal"]
+        layer = layers.final_surprisal(surprisal, source=str(cell))
+        first = self._setting.first_token_id
+        corpus = CorpusRange(corpus_id, self._setting.corpus.name, first, first + self._setting.corpus.n_tokens)
+        try:
+            with connection.begin_nested():
+                put_layer(connection, corpus, layer, model_id=model_id, replace_it=True)
+        except BadAnnotation as error:
+            log.warning("Layer %s stays that of %s: %s", FINAL_SURPRISAL, present, error)
 
 
 def _cells(contrasts: Iterable[Contrast]) -> set[Cell]:

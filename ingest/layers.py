@@ -23,6 +23,8 @@ from warehouse.layer import NO_VALUE, TOTAL, Category, Layer, present_values
 SURPRISAL_EDGES = (0.0, 1.0, 2.0, 4.0, 8.0)  # nats; the last bin is open (Fehlauer et al. 2025)
 WORD_CLASSES = ("function", "content", "other")
 WORD = re.compile(r"['’]?\w+(?:['’]\w+)*")
+#: What the source of the tags made here ends in.
+TAGGER = "averaged perceptron tagger"
 CLITIC = re.compile(r"(?:n['’]t|['’](?:s|ll|ve|re|d|m))$")
 
 
@@ -113,7 +115,7 @@ def pos(corpus: Corpus, words: Words | None = None, *, download: bool = False) -
     names = sorted(set(tags), key=lambda tag: (tag == UNKNOWN, tag))
     index = {name: i for i, name in enumerate(names)}
     codes = np.array([index[tag] for tag in tags], np.int32)
-    source = f"{words.source}; averaged perceptron tagger"
+    source = f"{words.source}; {TAGGER}"
     return _layer("pos", [Category(name) for name in names], codes, source, "Penn Treebank part of speech")
 
 

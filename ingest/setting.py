@@ -227,7 +227,10 @@ def _words(corpus: Corpus, document: Document) -> int:
 
 def missing_layers(connection: Connection, study: Study, corpus_id: int) -> set[str]:
     """Built-in layers of the corpus that a study wants and the warehouse lacks."""
-    return {*wanted_layers(study)} - {FINAL_SURPRISAL} - layer_names(connection, corpus_id)
+    missing = {*wanted_layers(study)} - {FINAL_SURPRISAL} - layer_names(connection, corpus_id)
+    tags = layer_source(connection, corpus_id, "pos") if missing.intersection(TAGGED) else None
+    # Groups and context of our tags would contradict tags that a user put in their place.
+    return missing if tags is None or tags.endswith(layers.TAGGER) else missing - {*TAGGED}
 
 
 def require_layers(study: Study) -> None:

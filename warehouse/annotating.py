@@ -13,18 +13,19 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from warehouse import schema
 from warehouse.annotation_keys import DOCUMENT_COLUMNS, KEY_COLUMNS, CorpusRange, Fault, Target, find_key, place
 from warehouse.annotation_keys import refuse_twins as refuse_twin_values
 from warehouse.annotation_rows import BadAnnotationFile, Rows, Texts
-from warehouse.annotations import BadAnnotation, drop_layer, layer_names, load_layer, read_layer
+from warehouse.annotations import BadAnnotation, layer_names, read_layer
 from warehouse.bins import binned, each_number, quantile_edges
 from warehouse.corpus_tokens import document_texts, read_corpus_tokens
+from warehouse.dependent_layers import GROUPS_OF
 from warehouse.errors import WarehouseError
 from warehouse.facts import driver
-from warehouse.layer import CONTEXT, NO_VALUE, TOTAL, Category, Layer, context_of, present_values
+from warehouse.layer import NO_VALUE, TOTAL, Category, Layer, present_values
 from warehouse.locks import hold_corpus
 from warehouse.summaries import SUMMARISED_VALUES
 
@@ -70,10 +71,11 @@ class Wish:
 
 @dataclass(frozen=True)
 class Made:
-    """A layer, and what a user should know of how it came about."""
+    """A layer, and what a user should know of how it came about. left_out: some rows are about no token of it."""
 
     layer: Layer
     notes: tuple[str, ...] = field(default=())
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,55 +168,7 @@ def make_layer(connection: Connection, corpus: CorpusRange, rows: Rows, wish: Wi
         raise BadAnnotation(f"{rows.source} gives no token of corpus {corpus.name} a value{_why_none(faults)}.")
     source = f"{rows.source}, column {column}, by {' and '.join(key_columns)}"
     layer = _layer(wish, values, placed.codes, source)
-    return Made(layer, (*notes, *placed.notes, *_remarks(layer)))
-
-
-def load(
-    connection: Connection, corpus: CorpusRange, layer: Layer, *, model_id: int | None, replace_it: bool, context: bool
-) -> tuple[list[Layer], tuple[str, ...]]:
-    """Write a layer, and its twin of the token before: if context is set, or the layer replaces one that has a twin.
-
-    Returns the layers written, and notes. A twin that was not asked for and would have no values is dropped.
-    Raises BadAnnotation if there is such a layer already and replace_it is not set.
-    """
-    load_layer(connection, corpus.corpus_id, layer, model_id=model_id, replace=replace_it)
-    has_twin = layer.name + CONTEXT in layer_names(connection, corpus.corpus_id, model_id)
-    if not (context or has_twin):
-        return [layer], ()
-    if not context and not _twin(connection, corpus, layer).categories:
-        drop_layer(connection, corpus.corpus_id, layer.name + CONTEXT, model_id=model_id)
-        return [layer], (f"Dropped layer {layer.name}{CONTEXT}: no token comes after one with a value.",)
-    return [layer, load_context(connection, corpus, layer, model_id=model_id, replace_it=replace_it)], ()
-
-
-def load_context(
-    connection: Connection, corpus: CorpusRange, layer: Layer, *, model_id: int | None, replace_it: bool
-) -> Layer:
-    """Write the twin of a layer with the value of the token before; returns it."""
-    twin = _twin(connection, corpus, layer)
-    if not twin.categories:
-        raise BadAnnotation(f"No token of corpus {corpus.name} comes after one with a value of {layer.name}.")
-    load_layer(connection, corpus.corpus_id, twin, model_id=model_id, replace=replace_it)
-    return twin
-
-
-def _twin(connection: Connection, corpus: CorpusRange, layer: Layer) -> Layer:
-    return context_of(layer, sequence_starts(connection, corpus))
-
-
-def sequence_starts(connection: Connection, corpus: CorpusRange) -> list[int]:
-    """The tokens, from 0, that a model reads with nothing before them.
-
-    The first of each document where every protocol that measured the corpus reads documents one by one; else the first
-    of the corpus.
-    """
-    evaluation, protocol, document = schema.evaluation.c, schema.protocol.c, schema.document.c
-    joined = schema.evaluation.join(schema.protocol, protocol.protocol_id == evaluation.protocol_id)
-    alone = select(func.bool_and(protocol.windows == "documents")).select_from(joined)
-    if not connection.execute(alone.where(evaluation.corpus_id == corpus.corpus_id)).scalar_one():
-        return [0]
-    firsts = select(document.first_token_id).where(document.corpus_id == corpus.corpus_id)
-    return [first - corpus.first for first in connection.execute(firsts).scalars()]
+    return Made(layer, (*notes, *placed.notes, *_remarks(layer)), left_out=bool(faults))
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -365,8 +319,8 @@ def _regrouped(connection: Connection, corpus: CorpusRange, rows: Rows, wish: Wi
         notes += (f"Layer {name} has no such value: {rows.named(strange, 'value')}.",)
     if len(alone := [value for value, code in index.items() if group_of[code] == NO_VALUE]):
         notes += (f"These values of {name} have no group: {_few(alone)}.",)
-    layer = _layer(wish, groups, codes, f"{rows.source}, groups of layer {name}")
-    return Made(layer, (*notes, *_remarks(layer)))
+    layer = _layer(wish, groups, codes, f"{rows.source}{GROUPS_OF}{name}")
+    return Made(layer, (*notes, *_remarks(layer)), left_out=bool(groups.faults))
 
 
 # --- what to tell -----------------------------------------------------------------------------------------------------

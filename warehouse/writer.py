@@ -29,11 +29,16 @@ class NoRoom(RunFailed):
 
 @dataclass(frozen=True)
 class Writer:
-    """The owner's transactions on a database. reserve: bytes that must stay free on the embedded server's disk."""
+    """The owner's transactions on a database.
+
+    reserve: bytes that must stay free on the embedded server's disk. on_commit: called when a transaction has ended
+    well, before a Ctrl-C that came meanwhile takes effect.
+    """
 
     database: Database
     engine: Engine
     reserve: int
+    on_commit: Callable[[], None] = lambda: None
 
     def commit(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction, again if the server was lost meanwhile or chose it to end a deadlock.
@@ -45,11 +50,15 @@ class Writer:
         return persist(self.database, partial(self._commit_once, work))
 
     def _commit_once(self, work: Callable[[Connection], T]) -> T:
-        self._look_for_room(0)
         try:
-            with held_interrupts() as held, self.engine.begin() as connection:
-                held.on_interrupt = partial(driver(connection).cancel_safe, timeout=CANCEL_LIMIT)
-                return work(connection)
+            with held_interrupts() as held:
+                # Held here too: a connection that is broken off while it is made would be left open.
+                self._look_for_room(0)
+                with self.engine.begin() as connection:
+                    held.on_interrupt = partial(driver(connection).cancel_safe, timeout=CANCEL_LIMIT)
+                    result = work(connection)
+                self.on_commit()
+            return result
         except (DBAPIError, psycopg.Error) as error:
             if isinstance(cause(error), psycopg.errors.DiskFull):
                 raise NoRoom(

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from ingest.layers import TAGGER
+from ingest.setting import missing_layers
 from ingest.study import CorpusSpec, ReferenceSpec, Study
 from ingest.tagging import MissingTaggerData
 from tests.conftest import Outcome
@@ -30,6 +32,8 @@ from tests.ingested import (
     study_of,
     write_documents,
 )
+from warehouse import annotating, dependent_layers
+from warehouse.annotations import load_layer, read_layer
 from warehouse.claims import Claim
 from warehouse.database import Database
 
@@ -305,6 +309,47 @@ def test_the_final_surprisal_layer_follows_the_last_step_and_not_a_study_of_fewe
         ingest(database, replace(study, seeds=(0, 1), steps=steps))
         assert rows(database, query) == [(f"small seed 0 step {last}",)]
         assert findings(database) == {}
+
+
+def test_what_is_made_of_final_surprisal_follows_it_and_what_a_user_loaded_stands(
+    database: Database, study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    ingest(database, replace(study, seeds=(0, 1), steps=(0,)))
+    with database.engine().begin() as connection:
+        (corpus,) = annotating.corpora(connection)
+        model_id = annotating.choose_model(connection, "small")
+        first = read_layer(connection, corpus.corpus_id, "final_surprisal", model_id=model_id)
+        assert first is not None
+        dependent_layers.put_context(connection, corpus, first, model_id=model_id, replace_it=False)
+    ingest(database, replace(study, seeds=(0, 1), steps=(0, 1)))
+    query = "select source from analysis.annotation_layers where layer like 'final_surprisal%'"
+    assert rows(database, query) == [("small seed 0 step 1",)] * 2
+    with database.engine().begin() as connection:
+        own = replace(first, source="a user's, column x, by token_id")
+        dependent_layers.put_layer(connection, corpus, own, model_id=model_id, replace_it=True)
+    ingest(database, replace(study, seeds=(0, 1), steps=(0, 1, 4)))
+    assert rows(database, query) == [("a user's, column x, by token_id",)] * 2
+    with database.engine().begin() as connection:
+        dependent_layers.drop_with_twin(connection, corpus, "final_surprisal", model_id=model_id)
+        dependent_layers.put_layer(connection, corpus, own, model_id=None)
+    ingest(database, replace(study, seeds=(0, 1), steps=(0, 1, 4)))
+    assert rows(database, query) == [("a user's, column x, by token_id",)]
+    assert "Layer final_surprisal is there for every model, so that small seed 0 step 4 gets none" in caplog.text
+    assert findings(database) == {}
+
+
+def test_groups_of_our_tags_are_not_put_beside_tags_of_a_users(database: Database, study: Study) -> None:
+    bare = replace(study, seeds=(0, 1), steps=(0,), layers=("document",))
+    ingest(database, bare)
+    with database.engine().begin() as connection:
+        (corpus,) = annotating.corpora(connection)
+        layer = read_layer(connection, corpus.corpus_id, "document")
+        assert layer is not None
+        load_layer(connection, corpus.corpus_id, replace(layer, name="pos", source="tags.csv"))
+        wanted = replace(study, layers=("pos", "pos.universal", "pos.context", "word_class"))
+        assert missing_layers(connection, wanted, corpus.corpus_id) == {"word_class"}
+        load_layer(connection, corpus.corpus_id, replace(layer, name="pos", source=f"x; {TAGGER}"), replace=True)
+        assert missing_layers(connection, wanted, corpus.corpus_id) == {"pos.universal", "pos.context", "word_class"}
 
 
 def test_a_second_corpus_and_a_second_protocol_stand_beside_the_first(

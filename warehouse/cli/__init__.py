@@ -10,7 +10,8 @@ import importlib
 import logging
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import click
@@ -19,6 +20,10 @@ from warehouse.errors import WarehouseError
 from warehouse.interrupts import Terminated, gentle_ending
 
 INTERRUPTED, TERMINATED = 130, 143
+
+KEPT = "what was finished is kept, and the same command goes on from there."
+UNCHANGED = "nothing was changed."
+COMPLETE = "but everything had been written: the command is done."
 
 
 @dataclass(frozen=True)
@@ -92,40 +97,51 @@ class LazyGroup(click.Group):
 
 
 @dataclass
-class Options:
-    """The options that stand before the command."""
+class Session:
+    """One run of the command line: the options that stand before the command, and what Ctrl-C would leave behind."""
 
     debug: bool = False
+    left_behind: str = KEPT
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[Callable[[], None]]:
+        """Around what a command does in one transaction; gives what is to be called when that is committed."""
+
+        def committed() -> None:
+            self.left_behind = COMPLETE
+
+        self.left_behind = UNCHANGED
+        yield committed
 
 
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, and what the server is doing.")
 @click.version_option(package_name="token-warehouse")
 @click.pass_obj
-def warehouse(options: Options, debug: bool) -> None:
+def warehouse(session: Session, debug: bool) -> None:
     """A warehouse of token-level surprisal and KL across the checkpoints of language models.
 
     The data lie in PostgreSQL: the server that DATABASE_URL names, else one of the warehouse's own under
     WAREHOUSE_HOME.
     """
-    options.debug = debug
+    session.debug = debug
     _log_to_stderr(logging.DEBUG if debug else logging.INFO)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0, 2 for bad input, 1 for a failed run, 130 after Ctrl-C, 143 after SIGTERM."""
-    options = Options()
+    session = Session()
     try:
         with gentle_ending():
-            status = warehouse.main(arguments, prog_name="warehouse", standalone_mode=False, obj=options)
+            status = warehouse.main(arguments, prog_name="warehouse", standalone_mode=False, obj=session)
     except click.ClickException as error:
         error.show()
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt) as ending:
-        click.echo("Interrupted; what was finished is kept, and the same command goes on from there.", err=True)
+        click.echo(f"Interrupted; {session.left_behind}", err=True)
         status = TERMINATED if isinstance(ending.__cause__ or ending, Terminated) else INTERRUPTED
     except Exception as error:
-        if options.debug:
+        if session.debug:
             traceback.print_exc()
         message, status = explain(error)
         click.echo(f"Error: {message}", err=True)

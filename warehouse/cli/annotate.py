@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from warehouse.annotation_keys import CorpusRange
+    from warehouse.annotation_rows import Rows
+    from warehouse.cli import Session
     from warehouse.layer import Layer
 
 _FORMATS = ("csv", "tsv", "parquet", "jsonl", "conllu")
@@ -38,6 +41,7 @@ class _Request:
     missing: tuple[str, ...]
     allow_partial: bool
     replace: bool
+    fewer: bool
     context: bool
     drop: bool
 
@@ -74,19 +78,31 @@ class _Request:
 )
 @click.option("--allow-partial", is_flag=True, help="Leave out rows that are about no token of the corpus.")
 @click.option("--replace", is_flag=True, help="Take the place of the layer of this name.")
+@click.option(
+    "--fewer", is_flag=True, help="Replace a layer, rows left out, though half of its tokens lose their value."
+)
 @click.option("--context", is_flag=True, help="Also make NAME.context, with the value of the token before.")
 @click.option("--drop", is_flag=True, help="Delete the layer.")
-def annotate(**options: object) -> None:
+@click.pass_obj
+def annotate(session: Session, /, **options: object) -> None:
     """Annotate the tokens of a corpus with layer NAME, from FILE: CSV, TSV, Parquet, JSON lines or CoNLL-U.
 
     Conditional views show the layer at once. Without FILE, --context makes the twin of a layer that is there.
     """
     request = _Request(**options)  # type: ignore[arg-type]
     _check(request)
+    from warehouse.annotation_file import read_rows
     from warehouse.opening import open_database
+    from warehouse.writer import Writer
 
-    with open_database().engine().begin() as connection:
-        said = _do(connection, request)
+    database = open_database()
+    with session.all_or_nothing() as committed:
+        # Before the transaction, which would put Ctrl-C off until it ends.
+        rows = None if request.file is None else read_rows(request.file, request.form)
+        writer = Writer(database, database.engine(), reserve=0, on_commit=committed)
+        said, notes = writer.commit(partial(_do, request=request, rows=rows))
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
     click.echo("\n".join(said))
 
 
@@ -123,36 +139,37 @@ def _edges(given: str | None) -> tuple[float, ...]:
     return edges
 
 
-def _do(connection: Connection, request: _Request) -> list[str]:
-    """Do what is asked for, in the connection's transaction; returns what to say."""
+def _do(connection: Connection, request: _Request, rows: Rows | None) -> tuple[list[str], Sequence[str]]:
+    """Do what is asked for, in the connection's transaction; returns what to say, and notes. rows: of the file."""
     from warehouse import annotating
-    from warehouse.annotations import drop_layer
+    from warehouse.dependent_layers import drop_with_twin, put_context
 
     annotating.refuse_total(request.name)
     model_id = None if request.model is None else annotating.choose_model(connection, request.model)
-    if request.file is not None or request.from_table is not None:
-        return _load(connection, request, model_id)
+    if rows is not None or request.from_table is not None:
+        return _load(connection, request, rows, model_id)
     corpus = annotating.choose_corpus(connection, request.corpus)
     layer = annotating.stored_layer(connection, corpus, request.name, model_id, exactly=True)
     if request.drop:
-        drop_layer(connection, corpus.corpus_id, request.name, model_id=model_id)
-        return [f"Dropped: layer {request.name} of corpus {corpus.name}."]
-    twin = annotating.load_context(connection, corpus, layer, model_id=model_id, replace_it=request.replace)
-    return [_told(twin, corpus)]
+        dropped = drop_with_twin(connection, corpus, request.name, model_id=model_id)
+        layers = f"layer{'s' * (len(dropped) > 1)} {' and '.join(dropped)}"
+        return [f"Dropped: {layers} of corpus {corpus.name}."], ()
+    done = put_context(connection, corpus, layer, model_id=model_id, replace_it=request.replace)
+    return [_told(each, corpus) for each in done.layers], done.notes
 
 
-def _load(connection: Connection, request: _Request, model_id: int | None) -> list[str]:
+def _load(
+    connection: Connection, request: _Request, rows: Rows | None, model_id: int | None
+) -> tuple[list[str], Sequence[str]]:
     from warehouse import annotating
-    from warehouse.annotation_file import read_rows
     from warehouse.annotation_table import read_table
+    from warehouse.dependent_layers import put_layer, refuse_collapse
 
     edges, column = _edges(request.edges), request.column
-    if request.from_table is not None:
+    if rows is None:
+        assert request.from_table is not None
         rows, own = read_table(connection, request.from_table, request.key)
         column = column or own
-    else:
-        assert request.file is not None
-        rows = read_rows(request.file, request.form)
     corpus = annotating.choose_corpus(connection, request.corpus, rows)
     numeric = True if request.numeric is None and (edges or request.quantiles) else request.numeric
     wish = annotating.Wish(
@@ -168,16 +185,13 @@ def _load(connection: Connection, request: _Request, model_id: int | None) -> li
         missing=request.missing,
     )
     made = annotating.make_layer(connection, corpus, rows, wish, model_id)
-    loaded, notes = annotating.load(
+    if made.left_out and request.replace and not request.fewer:
+        refuse_collapse(connection, corpus, made.layer, model_id)
+    done = put_layer(
         connection, corpus, made.layer, model_id=model_id, replace_it=request.replace, context=request.context
     )
-    _note((*made.notes, *notes))
-    return [*(_told(layer, corpus) for layer in loaded), _how_to_ask(request.name, made.layer)]
-
-
-def _note(notes: Iterable[str]) -> None:
-    for note in notes:
-        click.echo(f"Note: {note}", err=True)
+    said = [*(_told(layer, corpus) for layer in done.layers), _how_to_ask(request.name, made.layer)]
+    return said, (*made.notes, *done.notes)
 
 
 def _told(layer: Layer, corpus: CorpusRange) -> str:
