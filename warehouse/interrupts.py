@@ -75,6 +75,14 @@ def held_interrupts() -> Iterator[HeldInterrupt]:
         held.deliver()
 
 
+def stop_if_interrupted() -> None:
+    """Raise KeyboardInterrupt if a signal that came is held back: the end of a long transaction between statements."""
+    if threading.current_thread() is threading.main_thread():
+        handlers = [signal.getsignal(number) for number in _ENDING]
+        if any(isinstance(each, HeldInterrupt) and each.came is not None for each in handlers):
+            raise KeyboardInterrupt
+
+
 @contextmanager
 def gentle_ending() -> Iterator[None]:
     """Raise Terminated when SIGTERM comes, so that transactions end and temporary files are removed first.

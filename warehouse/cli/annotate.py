@@ -164,6 +164,7 @@ def _load(
     from warehouse import annotating
     from warehouse.annotation_table import read_table
     from warehouse.dependent_layers import put_layer, refuse_collapse
+    from warehouse.interrupts import stop_if_interrupted
 
     edges, column = _edges(request.edges), request.column
     if rows is None:
@@ -185,6 +186,7 @@ def _load(
         missing=request.missing,
     )
     made = annotating.make_layer(connection, corpus, rows, wish, model_id)
+    stop_if_interrupted()
     if made.left_out and request.replace and not request.fewer:
         refuse_collapse(connection, corpus, made.layer, model_id)
     done = put_layer(

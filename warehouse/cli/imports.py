@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from warehouse.cli import Session
     from warehouse.importing.kl import Imported
     from warehouse.importing.result_files import Found
 
@@ -37,24 +38,30 @@ def _of_tokens(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @imports.command("kl")
 @_of_tokens
-def import_kl(file: Path, manifest: Path | None, **options: Any) -> None:
+@click.pass_obj
+def import_kl(session: Session, /, file: Path, manifest: Path | None, **options: Any) -> None:
     """Import KL(p || q) by token from FILE: .npy, .parquet, .csv, .tsv, or a manifest (.toml) that names files."""
     from warehouse.importing.command import import_measurements
     from warehouse.opening import open_database
 
-    done = import_measurements(open_database(), "kl", file, manifest, options)
+    database = open_database()
+    with session.all_or_nothing() as committed:
+        done = import_measurements(database, "kl", file, manifest, options, on_commit=committed)
     click.echo(_summary(done, file, "ordered pair", "KL values"))
     _say_left_out(done)
 
 
 @imports.command("scores")
 @_of_tokens
-def import_scores(file: Path, manifest: Path | None, **options: Any) -> None:
+@click.pass_obj
+def import_scores(session: Session, /, file: Path, manifest: Path | None, **options: Any) -> None:
     """Import surprisal, and what else is there, by token from FILE: .npy, a table, or a manifest (.toml)."""
     from warehouse.importing.command import import_measurements
     from warehouse.opening import open_database
 
-    done = import_measurements(open_database(), "scores", file, manifest, options)
+    database = open_database()
+    with session.all_or_nothing() as committed:
+        done = import_measurements(database, "scores", file, manifest, options, on_commit=committed)
     click.echo(_summary(done, file, "evaluation", "tokens scored"))
     _say_left_out(done)
 
@@ -72,8 +79,15 @@ def import_scores(file: Path, manifest: Path | None, **options: Any) -> None:
 @click.option("--source", help="What to call where the results come from, instead of what the files say.")
 @click.option("--higher", multiple=True, metavar="METRIC", help="This metric is better when higher.")
 @click.option("--lower", multiple=True, metavar="METRIC", help="This metric is better when lower.")
+@click.pass_obj
 def import_metrics(
-    paths: tuple[Path, ...], source: str | None, higher: tuple[str, ...], lower: tuple[str, ...], **names: Any
+    session: Session,
+    /,
+    paths: tuple[Path, ...],
+    source: str | None,
+    higher: tuple[str, ...],
+    lower: tuple[str, ...],
+    **names: Any,
 ) -> None:
     """Import benchmark results from PATHs: files of lm-evaluation-harness, folders of them, or tables."""
     from warehouse.importing.metrics import import_results
@@ -83,7 +97,9 @@ def import_metrics(
 
     patterns = {"path": names.pop("path_pattern"), "repository": names.pop("repository_pattern")}
     reading = Reading(Naming(**names, **patterns), source, frozenset(higher), frozenset(lower))
-    found, done = import_results(open_database(), paths, reading)
+    database = open_database()
+    with session.all_or_nothing() as committed:
+        found, done = import_results(database, paths, reading, on_commit=committed)
     click.echo(_metric_summary(found, done))
     if found.without_number:
         click.echo(f"Left out as no number: {', '.join(found.without_number[:5])}.", err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from warehouse.importing import kl, matrices, scores
 from warehouse.importing.kl import Imported
 from warehouse.importing.manifest import BadManifest, Manifest, read_manifest
 from warehouse.importing.rows import table_units
-from warehouse.importing.tables import SUFFIXES
+from warehouse.importing.tables import SUFFIXES, read_table
 from warehouse.importing.target import document_ranges, find_corpus
 from warehouse.importing.units import Placement, Target, Unit
 from warehouse.writer import Writer
@@ -29,11 +29,18 @@ _FILLED = (
 
 
 def import_measurements(
-    database: Database, what: What, file: Path, manifest_file: Path | None, options: Mapping[str, Any]
+    database: Database,
+    what: What,
+    file: Path,
+    manifest_file: Path | None,
+    options: Mapping[str, Any],
+    *,
+    on_commit: Callable[[], None],
 ) -> Imported:
     """Import a file of measurements, or all that a manifest names, in one transaction.
 
-    file: data, or a manifest. options: keys of the manifest, None for those that are not given.
+    file: data, or a manifest. options: keys of the manifest, None for those that are not given. on_commit: called when
+    the transaction has ended well. Measurements are turned into arrays over the corpus a few at a time.
     Raises BadManifest, BadImport, UnknownCorpus, and ConflictingInputs where the warehouse has other values.
     """
     data = None if file.suffix == ".toml" else file
@@ -46,7 +53,9 @@ def import_measurements(
         documents = document_ranges(connection, target)
     units = _read(what, data, manifest, target, documents, (manifest_file or file).parent)
     load = kl.load_kl if what == "kl" else scores.load_scores
-    done = Writer(database, engine, reserve=0).commit(partial(load, units=units, manifest=manifest, target=target))
+    writer = Writer(database, engine, reserve=0, on_commit=on_commit)
+    # Units are read anew where a lost server makes the transaction begin again.
+    done = writer.commit(lambda connection: load(connection, units(), manifest, target))
     if done.new:
         _analyze(engine)
     return done
@@ -59,15 +68,16 @@ def _read(
     target: Target,
     documents: list[tuple[int, int]],
     folder: Path,
-) -> list[Unit]:
+) -> Callable[[], Iterator[Unit]]:
+    """What gives the units of a file, or of all files of a manifest. Tables are read at once, as columns."""
     place = Placement.of(manifest, target)
     path = data if data is not None else folder / (manifest.path or "")
     if path.suffix in _TABLES:
-        return list(table_units(path, manifest, place, documents, ("kl",) if what == "kl" else SCORES))
+        measures = ("kl",) if what == "kl" else SCORES
+        return partial(table_units, read_table(path), manifest, place, documents, measures)
     if path.suffix != ".npy" and (data is not None or manifest.path):
         raise BadManifest(f"{path} is none of .npy, .parquet, .csv, .tsv, and no manifest (.toml).")
-    units = matrices.kl_units if what == "kl" else matrices.score_units
-    return list(units(manifest, place, folder, data))
+    return partial(matrices.kl_units if what == "kl" else matrices.score_units, manifest, place, folder, data)
 
 
 def _analyze(engine: Engine) -> None:

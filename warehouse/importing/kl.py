@@ -5,8 +5,8 @@ All of a command is written in one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,15 @@ from warehouse.importing.target import (
     save_protocol,
     source_file,
 )
-from warehouse.importing.units import BadImport, Target, Unit, checked
+from warehouse.importing.units import BadImport, Target, Unit, blocks_of, checked
+from warehouse.interrupts import stop_if_interrupted
 from warehouse.ledger import ComparisonKey, declare_comparisons, declare_unscored
 from warehouse.pairs import Pair, load_pairs, outdated
 from warehouse.values import CorpusValues
 
 Kl = NDArray[np.float32]
 Ids = Mapping[Checkpoint, int]
+PairOf = tuple[Checkpoint, ...]  # p and q
 
 
 @dataclass(frozen=True)
@@ -52,31 +54,45 @@ class Imported:
     left_out: tuple[str, ...] = ()
 
 
-def check_kl(units: Sequence[Unit], manifest: Manifest, target: Target) -> dict[tuple[Checkpoint, Checkpoint], Kl]:
-    """[T] KL in nats of each pair. Raises BadImport for a pair that comes twice, or is of one checkpoint."""
-    found: dict[tuple[Checkpoint, Checkpoint], Kl] = {}
-    places: dict[tuple[Checkpoint, Checkpoint], str] = {}
-    for unit in units:
-        p, q = unit.about
-        if p == q:
-            raise BadImport(f"{unit.where} holds {p} against itself: mend what the manifest says of p and q.")
-        if (p, q) in found:
-            raise BadImport(f"{unit.where} and {places[p, q]} are about the same pair, {unit}: drop one of them.")
-        found[p, q] = checked(unit, manifest, target)["kl"]
-        places[p, q] = unit.where
-    return found
+@dataclass
+class _Done:
+    """What was written so far. places: what holds each pair; rows, evaluations: ids of the checkpoints."""
+
+    places: dict[PairOf, str] = field(default_factory=dict)
+    rows: dict[Checkpoint, int] = field(default_factory=dict)
+    evaluations: dict[Checkpoint, int] = field(default_factory=dict)
+    new: int = 0
+    n_values: int = 0
 
 
-def load_kl(connection: Connection, units: Sequence[Unit], manifest: Manifest, target: Target) -> Imported:
-    """Write pairs that are new, and derive the comparisons they belong to.
+def load_kl(connection: Connection, units: Iterable[Unit], manifest: Manifest, target: Target) -> Imported:
+    """Write pairs that are new, some at a time, and derive the comparisons they belong to.
 
-    Raises BadImport, and ConflictingInputs where a pair is in the warehouse with other values.
+    Raises BadImport, also for a pair that comes twice or is of one checkpoint, and ConflictingInputs where a pair is in
+    the warehouse with other values.
     """
-    kl = check_kl(units, manifest, target)
     target = find_corpus(connection, target.name)
     protocol_id = save_protocol(connection, manifest)
-    checkpoints = {checkpoint for pair in kl for checkpoint in pair}
-    rows = save_checkpoints(connection, checkpoints, tokenizer_id=target.tokenizer_id, measured=True)
+    done, known = _Done(), dict[int, Kl]()
+    for number, block in enumerate(blocks_of(units, target)):
+        written = _write(connection, block, manifest, target, protocol_id, done)
+        # Comparisons read again what would take too much memory until then.
+        known = written if number == 0 else {}
+    models = _model_ids(connection, set(done.evaluations))
+    _declare(connection, done.places, manifest, (target.corpus_id, protocol_id), models, done.evaluations)
+    derived = _derive(connection, target.corpus_id, protocol_id, set(models.values()), known)
+    n_known = len(done.places) - done.new
+    return Imported(done.new, n_known, derived, done.n_values, left_out(connection, done.rows))
+
+
+def _write(
+    connection: Connection, units: Sequence[Unit], manifest: Manifest, target: Target, protocol_id: int, done: _Done
+) -> dict[int, Kl]:
+    """Write the new ones of some pairs, with their checkpoints; returns the KL of each by its id."""
+    kl = {unit.about: _checked(unit, manifest, target, done) for unit in units}
+    rows = save_checkpoints(
+        connection, {each for pair in kl for each in pair}, tokenizer_id=target.tokenizer_id, measured=True
+    )
     found = declare_unscored(connection, target.corpus_id, protocol_id, rows.values())
     evaluations = {checkpoint: found[key] for checkpoint, key in rows.items()}
     files = save_files(connection, (unit.file for unit in units), manifest)
@@ -84,23 +100,33 @@ def load_kl(connection: Connection, units: Sequence[Unit], manifest: Manifest, t
     stored = _stored_pairs(connection, evaluations)
     for pair in kl.keys() & stored.keys():
         _refuse_other_values(connection, pair, kl[pair], by_pair[pair], stored[pair])
-    new = [pair for pair in kl if pair not in stored]
-    pairs = [_pair(p, q, kl[p, q], evaluations, files[by_pair[p, q]]) for p, q in new]
+    pairs = [_pair(pair, kl[pair], evaluations, files[by_pair[pair]]) for pair in kl if pair not in stored]
     keys = load_pairs(connection, pairs, target.corpus_id, target.first_token_id)
-    models = _model_ids(connection, checkpoints)
-    _declare(connection, kl, manifest, (target.corpus_id, protocol_id), models, evaluations)
-    known = {key: pair.kl for key, pair in zip(keys, pairs, strict=True) if key is not None}
-    derived = _derive(connection, target.corpus_id, protocol_id, set(models.values()), known)
-    n_values = sum(int(np.isfinite(pair.kl).sum()) for pair in pairs)
-    return Imported(len(new), len(kl) - len(new), derived, n_values, left_out(connection, rows))
+    done.rows |= rows
+    done.evaluations |= evaluations
+    done.new += len(pairs)
+    done.n_values += sum(int(np.isfinite(pair.kl).sum()) for pair in pairs)
+    return {key: pair.kl for key, pair in zip(keys, pairs, strict=True) if key is not None}
 
 
-def _pair(p: Checkpoint, q: Checkpoint, kl: Kl, evaluations: Ids, environment_id: int) -> Pair:
+def _checked(unit: Unit, manifest: Manifest, target: Target, done: _Done) -> Kl:
+    """[T] KL in nats of a pair, which is entered among those that came. Raises BadImport."""
+    p, q = unit.about
+    if p == q:
+        raise BadImport(f"{unit.where} holds {p} against itself: mend what the manifest says of p and q.")
+    if (p, q) in done.places:
+        raise BadImport(f"{unit.where} and {done.places[p, q]} are about the same pair, {unit}: drop one of them.")
+    done.places[p, q] = unit.where
+    return checked(unit, manifest, target)["kl"]
+
+
+def _pair(pair: PairOf, kl: Kl, evaluations: Ids, environment_id: int) -> Pair:
+    p, q = pair
     mean = float(np.nanmean(kl, dtype=np.float64))
     return Pair(evaluations[p], evaluations[q], environment_id, kl, mean, pearson=None, top1_agreement=None)
 
 
-def _stored_pairs(connection: Connection, evaluations: Ids) -> dict[tuple[Checkpoint, Checkpoint], tuple[int, int]]:
+def _stored_pairs(connection: Connection, evaluations: Ids) -> dict[PairOf, tuple[int, int]]:
     """Pair and environment of the pairs that are there among these checkpoints."""
     column = schema.comparison_pair.c
     checkpoints = {key: checkpoint for checkpoint, key in evaluations.items()}
@@ -112,9 +138,7 @@ def _stored_pairs(connection: Connection, evaluations: Ids) -> dict[tuple[Checkp
     }
 
 
-def _refuse_other_values(
-    connection: Connection, unit: tuple[Checkpoint, Checkpoint], kl: Kl, file: Path, stored: tuple[int, int]
-) -> None:
+def _refuse_other_values(connection: Connection, unit: PairOf, kl: Kl, file: Path, stored: tuple[int, int]) -> None:
     """Raise ConflictingInputs if a pair is there with other values. stored: its pair and environment."""
     facts = "select pair_id, kl from warehouse.divergence_chunk where pair_id = %(pair)s order by chunk_id"
     pair_id, environment_id = stored
@@ -136,7 +160,7 @@ def _model_ids(connection: Connection, checkpoints: set[Checkpoint]) -> dict[tup
 
 def _declare(
     connection: Connection,
-    pairs: Mapping[tuple[Checkpoint, Checkpoint], Any],
+    pairs: Mapping[PairOf, Any],
     manifest: Manifest,
     where: tuple[int, int],
     models: Mapping[tuple[str, str], int],
@@ -159,5 +183,6 @@ def _derive(connection: Connection, corpus_id: int, protocol_id: int, models: se
     values = CorpusValues(corpus_id)
     found = outdated(connection, corpus_id, protocol_id, models)
     for comparison_id in found:
+        stop_if_interrupted()
         derive(connection, comparison_id, values, known=known)
     return len(found)

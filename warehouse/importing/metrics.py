@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from warehouse.importing.units import BadImport
 from warehouse.writer import Writer
 
 
-def import_results(database: Database, paths: Sequence[Path], reading: Reading) -> tuple[Found, Imported]:
-    """Import the results of files and folders in one transaction.
+def import_results(
+    database: Database, paths: Sequence[Path], reading: Reading, *, on_commit: Callable[[], None]
+) -> tuple[Found, Imported]:
+    """Import the results of files and folders in one transaction. on_commit: called when it has ended well.
 
     Raises BadImport, also where no result is a number, BadManifest, and ConflictingInputs where the warehouse has
     other numbers.
@@ -30,7 +32,8 @@ def import_results(database: Database, paths: Sequence[Path], reading: Reading) 
     if not found.results:
         unread = f", such as {', '.join(found.without_number[:5])}" if found.without_number else ""
         raise BadImport(f"No result of {', '.join(map(str, paths[:5]))} is a finite number{unread}: nothing was found.")
-    return found, Writer(database, engine, reserve=0).commit(partial(load_results, results=found.results))
+    writer = Writer(database, engine, reserve=0, on_commit=on_commit)
+    return found, writer.commit(partial(load_results, results=found.results))
 
 
 def _families(connection: Connection) -> dict[str, list[str]]:

@@ -6,7 +6,6 @@ Knows the columns by the names that the manifest gives them, and nothing of file
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,19 +21,19 @@ from warehouse.importing.manifest import (
     Manifest,
     suggestion,
 )
-from warehouse.importing.tables import Table, read_table
+from warehouse.importing.tables import Table
 from warehouse.importing.units import BadImport, Floats, Placement, Unit
 
 
 def table_units(
-    path: Path, manifest: Manifest, place: Placement, documents: Sequence[tuple[int, int]], measures: Sequence[str]
+    table: Table, manifest: Manifest, place: Placement, documents: Sequence[tuple[int, int]], measures: Sequence[str]
 ) -> Iterator[Unit]:
-    """The values of a file by checkpoint, or by pair for measure kl.
+    """The values of a table by checkpoint, or by pair for measure kl.
 
     documents: first token of the corpus (from 0) and tokens of each document. measures: what to look for.
-    Raises BadImport for a file that is not as the manifest says, a token given twice, or a value that is missing.
+    Raises BadImport for a table that is not as the manifest says, a token given twice, or a value that is missing.
     """
-    table = _renamed(read_table(path), manifest)
+    table = _renamed(table, manifest)
     keys = PAIR_KEYS if tuple(measures) == ("kl",) else CHECKPOINT_KEYS
     about, groups = _groups(table, manifest, keys)
     positions = sorted((name for name in table.columns if name.isdecimal() and len(name) <= MOST_DIGITS), key=int)

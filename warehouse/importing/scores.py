@@ -6,7 +6,7 @@ All of a command is written in one transaction.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +22,52 @@ from warehouse.fact_tables import SCORES
 from warehouse.importing.kl import Imported
 from warehouse.importing.manifest import Checkpoint, Manifest
 from warehouse.importing.target import find_corpus, left_out, save_checkpoints, save_files, save_protocol, source_file
-from warehouse.importing.units import BadImport, Target, Unit, checked
+from warehouse.importing.units import BadImport, Target, Unit, blocks_of, checked
+from warehouse.interrupts import stop_if_interrupted
 from warehouse.ledger import declare_unscored
 from warehouse.values import CorpusValues
 
 
-def load_scores(connection: Connection, units: Sequence[Unit], manifest: Manifest, target: Target) -> Imported:
-    """Write evaluations that are new. One of which only KL was imported gets its scores.
+def load_scores(connection: Connection, units: Iterable[Unit], manifest: Manifest, target: Target) -> Imported:
+    """Write evaluations that are new, some at a time. One of which only KL was imported gets its scores.
 
     Raises BadImport for a checkpoint that comes twice, and ConflictingInputs where one is in the warehouse with other
     scores under this protocol.
     """
-    scores = {unit.about[0]: checked(unit, manifest, target) for unit in units}
-    if len(scores) < len(units):
-        raise BadImport(f"The scores of {_twice(units)} come twice: drop one of them.")
     target = find_corpus(connection, target.name)
     protocol_id = save_protocol(connection, manifest)
-    rows = save_checkpoints(connection, scores, tokenizer_id=target.tokenizer_id, measured=True)
-    evaluations = declare_unscored(connection, target.corpus_id, protocol_id, rows.values())
+    values = CorpusValues(target.corpus_id)
+    rows, new, n_values = dict[Checkpoint, int](), list[int](), 0
+    for block in blocks_of(units, target):
+        scores: dict[Checkpoint, dict[str, NDArray[Any]]] = {}
+        for unit in block:
+            if unit.about[0] in rows or unit.about[0] in scores:
+                raise BadImport(f"The scores of {unit} come twice: drop one of them.")
+            scores[unit.about[0]] = checked(unit, manifest, target)
+        rows |= save_checkpoints(connection, scores, tokenizer_id=target.tokenizer_id, measured=True)
+        found = _evaluations(connection, block, scores, manifest, target, (protocol_id, rows))
+        written = [e for e, is_new in zip(found, load_evaluations(connection, found, values), strict=True) if is_new]
+        new += [evaluation.evaluation_id for evaluation in written]
+        n_values += sum(_count(evaluation.scores) for evaluation in written)
+    derived = _derive(connection, new, values)
+    return Imported(len(new), len(rows) - len(new), derived, n_values, left_out(connection, rows))
+
+
+def _evaluations(
+    connection: Connection,
+    units: Sequence[Unit],
+    scores: Mapping[Checkpoint, Mapping[str, NDArray[Any]]],
+    manifest: Manifest,
+    target: Target,
+    keys: tuple[int, Mapping[Checkpoint, int]],
+) -> list[Evaluation]:
+    """Some units as evaluations. keys: the protocol, and the checkpoints. Raises ConflictingInputs."""
+    protocol_id, rows = keys
+    ids = declare_unscored(connection, target.corpus_id, protocol_id, [rows[each] for each in scores])
     files = save_files(connection, (unit.file for unit in units), manifest)
     found = [
         Evaluation(
-            evaluation_id=evaluations[rows[unit.about[0]]],
+            evaluation_id=ids[rows[unit.about[0]]],
             input_digest=_digest(scores[unit.about[0]], target),
             environment_id=files[unit.file],
             window=manifest.window,
@@ -55,16 +79,7 @@ def load_scores(connection: Connection, units: Sequence[Unit], manifest: Manifes
     ]
     for evaluation, unit in zip(found, units, strict=True):
         _refuse_others(connection, evaluation, unit.about[0], unit.file)
-    values = CorpusValues(target.corpus_id)
-    new = load_evaluations(connection, found, values)
-    derived = _derive(connection, [e.evaluation_id for e, is_new in zip(found, new, strict=True) if is_new], values)
-    n_values = sum(_count(e.scores) for e, is_new in zip(found, new, strict=True) if is_new)
-    return Imported(sum(new), len(new) - sum(new), derived, n_values, left_out(connection, rows))
-
-
-def _twice(units: Sequence[Unit]) -> Checkpoint:
-    about = [unit.about[0] for unit in units]
-    return next(each for each in about if about.count(each) > 1)
+    return found
 
 
 def _digest(scores: Mapping[str, NDArray[Any]], target: Target) -> str:
@@ -107,5 +122,6 @@ def _derive(connection: Connection, evaluation_ids: Collection[int], values: Cor
     )
     found = connection.execute(query).scalars().all()
     for comparison_id in found:
+        stop_if_interrupted()
         derive(connection, comparison_id, values)
     return len(found)

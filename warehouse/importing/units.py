@@ -6,8 +6,9 @@ Arrays and names alone; where they come from and where they go is not known here
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from warehouse.errors import WarehouseError
 from warehouse.importing.manifest import Checkpoint, Manifest, Positions
+from warehouse.interrupts import stop_if_interrupted
 
 Floats = NDArray[np.float64]
 
@@ -26,6 +28,10 @@ _LOGARITHMIC = frozenset(
 _WHOLE = frozenset(("rank", "top_vocab_id"))
 #: How far rounding may carry a score beyond its bound, as `warehouse check` sees it.
 _ROUNDING = 1e-5
+
+
+#: Values of a measure that are held in memory before they are written.
+BLOCK_VALUES = 1 << 22
 
 
 class BadImport(WarehouseError):
@@ -103,6 +109,14 @@ class Placement:
         placed = np.full(self.target.n_tokens, np.nan)
         placed[columns.start + self.offset : columns.stop + self.offset] = values[columns]
         return placed
+
+
+def blocks_of(units: Iterable[Unit], target: Target) -> Iterator[list[Unit]]:
+    """Units, as many at a time as are held in memory together."""
+    remaining = iter(units)
+    while block := list(islice(remaining, max(1, BLOCK_VALUES // target.n_tokens))):
+        stop_if_interrupted()
+        yield block
 
 
 def checked(unit: Unit, manifest: Manifest, target: Target) -> dict[str, NDArray[Any]]:
