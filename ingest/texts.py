@@ -1,4 +1,4 @@
-"""Where the text of a corpus comes from: a text file, JSON lines, or a folder of text files.
+"""Where the text of a corpus comes from: a text file, JSON lines, a treebank, or a folder of text files.
 
 Gives one whole text and the parts of it that are documents. Knows nothing of tokens.
 """
@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from warehouse.conllu import read_conllu
 from warehouse.errors import WarehouseError
 
 BYTE_ORDER_MARK = "\ufeff"
 JOINT = "\n\n"  # between documents that come from separate places
 JSON_LINES = (".jsonl", ".ndjson", ".json")
+TREEBANK = (".conllu", ".conll")
 SEPARATORS = {"line": r"\r?\n", "blank-line": r"\r?\n(?:[ \t]*\r?\n)+"}
 
 
@@ -57,20 +59,23 @@ class SourceText:
 
 
 def read_source(path: str | Path, *, eos_text: str | None, split: str | None) -> SourceText:
-    """Read a text file, JSON lines with `text` (and perhaps `name` or `id`), or a folder of `.txt` files.
+    """Read a text file, JSON lines with `text` (and perhaps `name` or `id`), CoNLL-U, or a folder of `.txt` files.
 
     split: for a text file, `line`, `blank-line` or any separating string; by default the file is split at eos_text, the
     tokenizer's end-of-text string, where it occurs. Nothing is normalised: line ends stay, and a byte order mark stays
     in the whole text but belongs to no part. Raises UnreadableCorpus, EmptyCorpus, UnusableSplit.
     """
     path = Path(path)
-    one_text_file = not path.is_dir() and path.suffix not in JSON_LINES
+    treebank = not path.is_dir() and path.suffix.lower() in TREEBANK
+    one_text_file = not (path.is_dir() or treebank) and path.suffix not in JSON_LINES
     if split is not None and not (split and one_text_file):
         raise UnusableSplit(
             f"Cannot split {path} at {split!r}; only a text file is split, at 'line', 'blank-line' or a string."
         )
     if path.is_dir():
         source = _join(_folder(path))
+    elif treebank:
+        source = _join(_treebank(path))
     elif one_text_file:
         source = _text_file(path, eos_text, split)
     else:
@@ -128,6 +133,24 @@ def _folder(folder: Path) -> Iterator[tuple[str | None, str]]:
         raise EmptyCorpus(f"The folder {folder} holds no .txt file.")
     for file in files:
         yield file.stem, read_utf8(file).removeprefix(BYTE_ORDER_MARK)
+
+
+def _treebank(file: Path) -> Iterator[tuple[str | None, str]]:
+    """The documents of a treebank, as `# text` and SpaceAfter say; one, of the file's name, where none begins."""
+    name: str | None = file.stem
+    parts: list[str] = []
+    joint = ""  # what stands between the sentence before and the next
+    for sentence in read_conllu(file):
+        if sentence.begins_document:
+            if parts:
+                yield name, "".join(parts)
+            name, parts = sentence.document, []
+        elif parts:
+            parts.append(JOINT if sentence.begins_paragraph else joint)
+        parts.append(sentence.surface if sentence.text is None else sentence.text)
+        joint = " " if sentence.space_after else ""
+    if parts:
+        yield name, "".join(parts)
 
 
 def _json_lines(file: Path) -> Iterator[tuple[str | None, str]]:

@@ -43,13 +43,19 @@ class ConlluWord:
 class ConlluSentence:
     """A sentence: its words in the order of the text, and what the comments above it say.
 
-    line: of its first line in the file. text: `# text`. begins_document: whether a `# newdoc` comes before it.
+    line: of its first line in the file. text: `# text`. begins_document: whether a `# newdoc` comes before it;
+    document: what it calls the document, if anything. begins_paragraph: likewise for `# newpar`. surface: the words as
+    they are written, with the spaces between them. space_after: whether one follows the sentence.
     """
 
     line: int
     text: str | None
     begins_document: bool
     words: tuple[ConlluWord, ...] = field(repr=False)
+    document: str | None = None
+    begins_paragraph: bool = False
+    surface: str = field(repr=False, default="")
+    space_after: bool = True
 
 
 @dataclass(frozen=True)
@@ -113,12 +119,28 @@ def _row(path: Path, number: int, line: str) -> _Row:
 def _sentence(path: Path, comments: list[tuple[int, str]], rows: list[_Row]) -> ConlluSentence:
     surfaces, words = _sorted_out(path, rows)
     texts = [value for _, line in comments if (value := _comment(line, "text")) is not None]
+    names = [value for _, line in comments if (value := _comment(line, "newdoc")) is not None]
+    written = _written(surfaces, words)
     return ConlluSentence(
         line=comments[0][0] if comments else rows[0].line,
         text=texts[0] if texts else None,
-        begins_document=any(_comment(line, "newdoc") is not None for _, line in comments),
+        begins_document=bool(names),
         words=tuple(_surface_words(path, surfaces, words)),
+        document=names[-1] or None if names else None,
+        begins_paragraph=any(_comment(line, "newpar") is not None for _, line in comments),
+        surface=written.rstrip(" "),
+        space_after=written.endswith(" "),
     )
+
+
+def _written(surfaces: dict[int, tuple[int, _Row]], words: list[_Row]) -> str:
+    """The words one after another, each with the space that follows it."""
+    parts, number = [], 1
+    while number <= len(words):
+        last, row = surfaces.get(number, (number, words[number - 1]))
+        parts.append(row.fields[1] + ("" if "SpaceAfter=No" in row.fields[9].split("|") else " "))
+        number = last + 1
+    return "".join(parts)
 
 
 def _comment(line: str, key: str) -> str | None:

@@ -37,7 +37,7 @@ def add(
     licence: str | None,
     layers: tuple[str, ...],
 ) -> None:
-    """Cut FILE, a text, JSON lines or a directory of texts, into tokens and store them with their layers."""
+    """Cut FILE, a text, JSON lines, CoNLL-U or a directory of texts, into tokens and store them with their layers."""
     from ingest.bare_corpus import add_corpus
     from ingest.study import CorpusSpec, Study
     from warehouse.opening import open_database

@@ -48,6 +48,7 @@ def import_kl(session: Session, /, file: Path, manifest: Path | None, **options:
     with session.all_or_nothing() as committed:
         done = import_measurements(database, "kl", file, manifest, options, on_commit=committed)
     click.echo(_summary(done, file, "ordered pair", "KL values"))
+    _say_new_models(done)
     _say_left_out(done)
 
 
@@ -63,6 +64,7 @@ def import_scores(session: Session, /, file: Path, manifest: Path | None, **opti
     with session.all_or_nothing() as committed:
         done = import_measurements(database, "scores", file, manifest, options, on_commit=committed)
     click.echo(_summary(done, file, "evaluation", "tokens scored"))
+    _say_new_models(done)
     _say_left_out(done)
 
 
@@ -76,6 +78,7 @@ def import_scores(session: Session, /, file: Path, manifest: Path | None, **opti
 @click.option(
     "--repository-pattern", metavar="PATTERN", help="What repositories are called: EleutherAI/pythia-{model}."
 )
+@click.option("--new-model", is_flag=True, help="The model is new, though the warehouse has one of nearly its name.")
 @click.option("--source", help="What to call where the results come from, instead of what the files say.")
 @click.option("--higher", multiple=True, metavar="METRIC", help="This metric is better when higher.")
 @click.option("--lower", multiple=True, metavar="METRIC", help="This metric is better when lower.")
@@ -101,19 +104,30 @@ def import_metrics(
     with session.all_or_nothing() as committed:
         found, done = import_results(database, paths, reading, on_commit=committed)
     click.echo(_metric_summary(found, done))
+    _say_new_models(done)
     if found.without_number:
         click.echo(f"Left out as no number: {', '.join(found.without_number[:5])}.", err=True)
 
 
 @imports.command("drop")
-@click.argument("protocol")
-def drop(protocol: str) -> None:
-    """Take KL and scores of an imported PROTOCOL out again, with the comparisons made of them."""
-    from warehouse.importing.withdrawal import drop_protocol
+@click.argument("protocol", required=False)
+@click.option("--source", help="Instead of a protocol: drop the benchmark results from this source.")
+@click.option("--metric", help="Instead of a protocol: drop the results of this metric, such as lambada_openai/acc.")
+@click.option("--model", help="Only those of this model, as FAMILY/NAME.")
+def drop(protocol: str | None, source: str | None, metric: str | None, model: str | None) -> None:
+    """Take KL and scores of an imported PROTOCOL out again, with what was made of them, or benchmark results."""
+    from warehouse.importing.withdrawal import drop_protocol, drop_results
     from warehouse.opening import open_database
 
-    dropped = drop_protocol(open_database(), protocol)
-    click.echo(f"Dropped protocol {protocol}: {_many(dropped, 'evaluation')} and all that was made of them.")
+    of_results = source is not None or metric is not None
+    if of_results == (protocol is not None) or (model is not None and not of_results):
+        raise click.UsageError("Give a PROTOCOL, or --source or --metric of benchmark results, perhaps with --model.")
+    if protocol is not None:
+        dropped = drop_protocol(open_database(), protocol)
+        click.echo(f"Dropped protocol {protocol}: {_many(dropped, 'evaluation')} and all that was made of them.")
+    else:
+        dropped = drop_results(open_database(), source, metric, model)
+        click.echo(f"Dropped {_many(dropped, 'result')}.")
 
 
 def _summary(done: Imported, file: Path, unit: str, values: str) -> str:
@@ -132,6 +146,12 @@ def _say_left_out(done: Imported) -> None:
             "again once it is ok.",
             err=True,
         )
+
+
+def _say_new_models(done: Imported) -> None:
+    if done.new_models:
+        models = ", ".join(done.new_models)
+        click.echo(f"New in the warehouse: model{'s' * (len(done.new_models) > 1)} {models}.", err=True)
 
 
 def _many(count: int, thing: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from warehouse.importing.kl import Imported
 from warehouse.importing.manifest import BadManifest, Manifest, read_manifest
 from warehouse.importing.rows import table_units
 from warehouse.importing.tables import SUFFIXES, read_table
-from warehouse.importing.target import document_ranges, find_corpus
+from warehouse.importing.target import all_models, document_ranges, find_corpus
 from warehouse.importing.units import Placement, Target, Unit
 from warehouse.writer import Writer
 
@@ -51,6 +52,7 @@ def import_measurements(
     with engine.connect() as connection:
         target = find_corpus(connection, manifest.corpus)
         documents = document_ranges(connection, target)
+        known = all_models(connection)
     units = _read(what, data, manifest, target, documents, (manifest_file or file).parent)
     load = kl.load_kl if what == "kl" else scores.load_scores
     writer = Writer(database, engine, reserve=0, on_commit=on_commit)
@@ -58,7 +60,9 @@ def import_measurements(
     done = writer.commit(lambda connection: load(connection, units(), manifest, target))
     if done.new:
         _analyze(engine)
-    return done
+    with engine.connect() as connection:
+        new = sorted(all_models(connection) - known)
+    return replace(done, new_models=tuple(f"{family}/{name}" for family, name in new))
 
 
 def _read(

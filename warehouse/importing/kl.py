@@ -44,7 +44,7 @@ PairOf = tuple[Checkpoint, ...]  # p and q
 class Imported:
     """What a command did: units written, units that were there with the same values, comparisons derived.
 
-    left_out: checkpoints whose status keeps them out of views.
+    left_out: checkpoints whose status keeps them out of views. new_models: as FAMILY/NAME, those that were not there.
     """
 
     new: int
@@ -52,6 +52,7 @@ class Imported:
     comparisons: int = 0
     n_values: int = 0
     left_out: tuple[str, ...] = ()
+    new_models: tuple[str, ...] = ()
 
 
 @dataclass

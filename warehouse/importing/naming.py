@@ -1,13 +1,13 @@
 """Whose results a file has: from options, from patterns of paths and repositories, or from what the file says.
 
-Names alone; files and the database are unknown here, but for the families that the warehouse knows.
+Names alone; files and the database are unknown here, but for the models that the warehouse knows.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,31 @@ _PLACEHOLDERS = {"family": r"[^/]+?", "model": r"[^/]+?", "seed": _DIGITS, "step
 
 
 @dataclass(frozen=True)
+class Known:
+    """What the warehouse has: models by family and name; repositories, with family, model and seed of what is there."""
+
+    models: frozenset[tuple[str, str]] = frozenset()
+    repositories: Mapping[str, tuple[str, str, int]] = field(default_factory=dict)
+
+    def families(self, model: str) -> list[str]:
+        """The families that have a model of this name."""
+        return sorted(family for family, name in self.models if name == model)
+
+    def alike(self, family: str, model: str) -> list[str]:
+        """Models of a family whose names may mean the same as one that it lacks: 70m and EleutherAI__pythia-70m."""
+        if (family, model) in self.models:
+            return []
+        near = [each for each in self.models if _plain(each[0]) == _plain(family) and _alike(each[1], model)]
+        return [name if each == family else f"{each}/{name}" for each, name in sorted(near)]
+
+
+@dataclass(frozen=True)
 class Naming:
     """How checkpoints are found.
 
     family, model, seed, step: the same for all files. path: a pattern for the end of their paths; repository: for the
-    repository that a file names. Both have {family}, {model}, {seed} and {step} for what they name.
+    repository that a file names. Both have {family}, {model}, {seed} and {step} for what they name. new_model: a model
+    may be new though another one has nearly its name.
     """
 
     family: str | None = None
@@ -33,13 +53,13 @@ class Naming:
     step: int | None = None
     path: str | None = None
     repository: str | None = None
+    new_model: bool = False
 
-    def checkpoint(
-        self, file: Path, repository: str | None, revision: str | None, families: Mapping[str, Collection[str]]
-    ) -> Checkpoint:
+    def checkpoint(self, file: Path, repository: str | None, revision: str | None, known: Known) -> Checkpoint:
         """The checkpoint that a file is about.
 
-        families: by model, those of the warehouse. Raises BadImport where nothing says it, or two things do otherwise.
+        A repository that the warehouse has checkpoints of says whose they are. Raises BadImport where nothing says it,
+        or two things do otherwise, or where the warehouse lacks the model and has one of nearly the same name.
         """
         said: dict[str, dict[Any, str]] = {key: {} for key in CHECKPOINT_KEYS}
         for key, value in self._fixed().items():
@@ -53,10 +73,20 @@ class Naming:
             step = step_of(words) if words else None
             if step is not None:
                 said["step"].setdefault(step, origin)
+        if not said["model"] and repository and repository in known.repositories:
+            for key, value in zip(("family", "model", "seed"), known.repositories[repository], strict=True):
+                said[key].setdefault(value, "its repository")
         if not said["model"] and repository:
             said["model"][repository.rstrip("/").rpartition("/")[2]] = "its repository"
         said["seed"] = said["seed"] or {0: "nothing else"}
-        return self._agreed(file, said, families)
+        about = self._agreed(file, said, known)
+        near = [] if self.new_model else known.alike(about.family, about.model)
+        if near:
+            raise BadImport(
+                f"{file} is about model {about.model}, which family {about.family} lacks, and there is "
+                f"{' and '.join(near)}: pass --model (and --family) if that is meant, or --new-model if it is another."
+            )
+        return about
 
     def _fixed(self) -> dict[str, Any]:
         return {key: value for key in CHECKPOINT_KEYS if (value := getattr(self, key)) is not None}
@@ -71,9 +101,7 @@ class Naming:
             found.append(("its repository", match(self.repository, repository, "--repository-pattern")))
         return found
 
-    def _agreed(
-        self, file: Path, said: Mapping[str, Mapping[Any, str]], families: Mapping[str, Collection[str]]
-    ) -> Checkpoint:
+    def _agreed(self, file: Path, said: Mapping[str, Mapping[Any, str]], warehouse: Known) -> Checkpoint:
         for key, values in said.items():
             if len(values) > 1:
                 (one, first), (other, second) = list(values.items())[:2]
@@ -83,7 +111,7 @@ class Naming:
                 )
         known: dict[str, Any] = {key: next(iter(values), None) for key, values in said.items()}
         if known["family"] is None and known["model"] is not None:
-            candidates = sorted(families.get(known["model"], ()))
+            candidates = warehouse.families(known["model"])
             known["family"] = candidates[0] if len(candidates) == 1 else None
         for key, value in known.items():
             if value is None:
@@ -100,6 +128,20 @@ class Naming:
                     "it there."
                 )
         return Checkpoint(**known)
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two names differ only in signs and capitals, or in what stands before the last parts of one."""
+    if _plain(one) == _plain(other):
+        return True
+    short, long = sorted(
+        ([part for part in re.split(r"[^\w.]|_", name.casefold()) if part] for name in (one, other)), key=len
+    )
+    return bool(short) and long[len(long) - len(short) :] == short
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold())
 
 
 def match(pattern: str, text: str, option: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from warehouse.importing import harness
 from warehouse.importing.manifest import CHECKPOINT_KEYS, Checkpoint
-from warehouse.importing.naming import Naming
+from warehouse.importing.naming import Known, Naming
 from warehouse.importing.results import Result
 from warehouse.importing.tables import SUFFIXES, Table, read_table
 from warehouse.importing.units import BadImport, Floats
 
-Families = Mapping[str, Collection[str]]
 _BESIDE = ("standard_error", "n", "higher_is_better", "source", "name", "value")
 _TRUE, _FALSE = frozenset(("true", "t", "1", "yes")), frozenset(("false", "f", "0", "no"))
 
@@ -53,8 +52,8 @@ class Found:
     without_number: tuple[str, ...] = ()
 
 
-def read_results(paths: Sequence[Path], reading: Reading, families: Families) -> Found:
-    """The results of files, and of all harness files below folders. families: by model, those of the warehouse.
+def read_results(paths: Sequence[Path], reading: Reading, known: Known) -> Found:
+    """The results of files, and of all harness files below folders. known: the models of the warehouse.
 
     Raises BadImport for a file that is no result file, or whose checkpoint nothing says, and for a folder without any.
     """
@@ -63,14 +62,14 @@ def read_results(paths: Sequence[Path], reading: Reading, families: Families) ->
     skipped = 0
     for path in paths:
         if path.suffix in SUFFIXES:
-            results += _from_table(read_table(path), reading, families)
+            results += _from_table(read_table(path), reading, known)
             continue
         for file, document in _documents(path):
             if document is None:
                 skipped += 1
                 continue
             parsed = harness.parse_results(document)
-            checkpoint = reading.naming.checkpoint(file, parsed.repository, parsed.revision, families)
+            checkpoint = reading.naming.checkpoint(file, parsed.repository, parsed.revision, known)
             results += [_from_harness(score, checkpoint, file, reading) for score in parsed.scores]
             without += [f"{name} in {file}" for name in parsed.without_number]
     return Found(tuple(results), skipped, tuple(without))
@@ -125,9 +124,9 @@ def _from_harness(score: harness.Score, checkpoint: Checkpoint, file: Path, read
 # --- tables -------------------------------------------------------------------------------------------------------
 
 
-def _from_table(table: Table, reading: Reading, families: Families) -> Iterator[Result]:
+def _from_table(table: Table, reading: Reading, known: Known) -> Iterator[Result]:
     """A row for each result where there are columns name and value, else a column for each metric."""
-    checkpoints = _checkpoints(table, reading.naming, families)
+    checkpoints = _checkpoints(table, reading.naming, known)
     if {"name", "value"} <= set(table.columns):
         yield from _long(table, reading, checkpoints)
     elif {"name", "value"} & set(table.columns):
@@ -137,7 +136,7 @@ def _from_table(table: Table, reading: Reading, families: Families) -> Iterator[
         yield from _wide(table, reading, checkpoints)
 
 
-def _checkpoints(table: Table, naming: Naming, families: Families) -> list[Checkpoint]:
+def _checkpoints(table: Table, naming: Naming, known: Known) -> list[Checkpoint]:
     """Whose each row is: by its columns, else by the options."""
     columns: dict[str, Any] = {
         key: table.counts(key).tolist() if key in ("seed", "step") else table.texts(key)
@@ -148,8 +147,8 @@ def _checkpoints(table: Table, naming: Naming, families: Families) -> list[Check
     for row in range(table.n_rows):
         given = {key: values[row] for key, values in columns.items()}
         usual = {key: getattr(naming, key) for key in CHECKPOINT_KEYS if key not in given}
-        full = Naming(**given, **usual, path=naming.path, repository=naming.repository)
-        found.append(full.checkpoint(table.path, None, None, families))
+        full = Naming(**given, **usual, path=naming.path, repository=naming.repository, new_model=naming.new_model)
+        found.append(full.checkpoint(table.path, None, None, known))
     return found
 
 

@@ -142,6 +142,12 @@ def save_checkpoints(
     return ids
 
 
+def all_models(connection: Connection) -> frozenset[tuple[str, str]]:
+    """Family and name of every model."""
+    model = schema.model.c
+    return frozenset((family, name) for family, name in connection.execute(select(model.family, model.name)))
+
+
 def left_out(connection: Connection, ids: Mapping[Checkpoint, int]) -> tuple[str, ...]:
     """Those of some checkpoints that views leave out, with their status, for messages."""
     checkpoint = schema.checkpoint.c

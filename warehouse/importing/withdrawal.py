@@ -1,12 +1,14 @@
-"""Taking an imported protocol out again, with all that came in under it."""
+"""Taking out again what was imported: a protocol with all that came in under it, or results on benchmarks."""
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from functools import partial
 
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, select, update
 
 from warehouse import schema
+from warehouse.annotating import choose_model
 from warehouse.comparisons import drop_comparison
 from warehouse.database import Database
 from warehouse.errors import WarehouseError
@@ -26,7 +28,7 @@ _OF_EVALUATIONS = (
 
 
 class NotImported(WarehouseError):
-    """There is no imported protocol of this name."""
+    """There is no imported protocol, or no result, of this name."""
 
 
 def drop_protocol(database: Database, name: str) -> int:
@@ -35,6 +37,44 @@ def drop_protocol(database: Database, name: str) -> int:
     name: with imported- or without. Checkpoints that only it knew are deleted too. Raises NotImported.
     """
     return Writer(database, database.engine(), reserve=0).commit(partial(_drop, name=name))
+
+
+def drop_results(database: Database, source: str | None, metric: str | None, model: str | None) -> int:
+    """Delete results on benchmarks in one transaction; returns how many.
+
+    source, metric, model: which ones; None for all. Checkpoints that only they knew are deleted too.
+    Raises NotImported, UnknownTarget.
+    """
+    wanted = partial(_drop_results, source=source, metric=metric, model=model)
+    return Writer(database, database.engine(), reserve=0).commit(wanted)
+
+
+def _drop_results(connection: Connection, source: str | None, metric: str | None, model: str | None) -> int:
+    result, checkpoint, run = schema.checkpoint_metric.c, schema.checkpoint.c, schema.run.c
+    chosen = delete(schema.checkpoint_metric)
+    for column, value in ((result.source, source), (result.name, metric)):
+        if value is not None:
+            _refuse_unknown(connection, column, value)
+            chosen = chosen.where(column == value)
+    if model is not None:
+        joined = schema.checkpoint.join(schema.run, run.run_id == checkpoint.run_id)
+        own = select(checkpoint.checkpoint_id).select_from(joined)
+        chosen = chosen.where(
+            result.checkpoint_id.in_(own.where(run.model_id == choose_model(connection, model)).scalar_subquery())
+        )
+    n = len(connection.execute(chosen.returning(result.checkpoint_id)).all())
+    if not n:
+        raise NotImported("No result is of all that at once; view checkpoint_metrics shows what there is.")
+    _drop_orphans(connection)
+    return n
+
+
+def _refuse_unknown(connection: Connection, column: ColumnElement[str], value: str) -> None:
+    known = connection.execute(select(column).distinct().order_by(column)).scalars().all()
+    if value not in known:
+        near = get_close_matches(value, known, n=3) or known[:5]
+        said = f"nearest: {', '.join(near)}" if near else "there are no results"
+        raise NotImported(f"No result has the {column.key} {value} ({said}).")
 
 
 def _drop(connection: Connection, name: str) -> int:
