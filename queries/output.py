@@ -25,27 +25,28 @@ class BadOutput(WarehouseError):
     """The result cannot be written in this form or to this place."""
 
 
-def write(result: Result, form: str, out: Path | None = None) -> None:
+def write(result: Result, form: str, out: Path | None = None, *, width: int | None = None) -> None:
     """Write a result to a file, or to standard output, and close it.
 
-    form: one of FORMATS. out: takes its name only when it is complete.
+    form: one of FORMATS. out: takes its name only when it is complete. width: columns of a table where no terminal
+    limits them; as wide as needed if None.
     Raises BadOutput, and whatever fetching the rows raises.
     """
     try:
         _refuse_twins(result.columns, form)
         with _new_file(out) if out else _standard_output(form) as file:
-            _write(result, form, file)
+            _write(result, form, file, width)
     finally:
         result.close()
 
 
-def _write(result: Result, form: str, file: IO[bytes]) -> None:
+def _write(result: Result, form: str, file: IO[bytes], width: int | None) -> None:
     if form == "parquet":
         formats.write_parquet(result, file)
         return
     with _text(file) as text:
         if form == "table":
-            formats.write_table(result, text.write, width=_terminal_width(file))
+            formats.write_table(result, text.write, width=_terminal_width(file) or width)
         else:
             {"csv": formats.write_csv, "json": formats.write_json}[form](result, text.write)
 

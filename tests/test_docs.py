@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -66,9 +65,9 @@ def place(reachable_directory: Path, request: pytest.FixtureRequest) -> Iterator
     folder = reachable_directory / "work"
     folder.mkdir()
     place = Place(folder, environment)
-    demo = place.run("warehouse", "demo", "--tiny")
+    demo = place.run("warehouse", "demo", "--tiny", "--export", ".")
     assert demo.returncode == 0, demo.stderr
-    _provide_inputs(home, folder)
+    _provide_inputs(folder)
     yield place
     if "DATABASE_URL" not in os.environ:
         place.run("warehouse", "db", "stop")
@@ -84,14 +83,9 @@ def _new_database(server_url: str, template: str) -> dict[str, str]:
     return {"DATABASE_URL": database.owner_url, "DATABASE_READ_URL": database.reader_url}
 
 
-def _provide_inputs(home: Path, folder: Path) -> None:
-    """The files that the README's study names, from the demo's."""
-    (demo,) = home.glob("demo/tiny-*")
-    (folder / "checkpoints").symlink_to(demo / "checkpoints")
+def _provide_inputs(folder: Path) -> None:
+    """The files that documents show, and the studies that come with the project."""
     (folder / "studies").symlink_to(ROOT / "studies")
-    (folder / "training.jsonl").symlink_to(demo / "evaluation.training.jsonl")
-    lines = (demo / "evaluation.jsonl").read_text("utf-8").splitlines()
-    (folder / "corpus.txt").write_text("\n\n".join(json.loads(line)["text"] for line in lines), "utf-8")
     for block in blocks("toml"):
         (folder / block.code.split("\n")[0].removeprefix("# ")).write_text(block.code, "utf-8")
 

@@ -73,7 +73,9 @@ def _records(path: Path, numbers: Sequence[int], texts: Sequence[bytes]) -> list
     # Lines that begin and end in braces cannot make one object of two: it would have to hold others, which are refused.
     if all(text.startswith(b"{") and text.endswith(b"}") for text in texts):
         try:
-            found: list[dict[str, Any]] = json.loads(b"".join((b"[", b",\n".join(texts), b"]")).decode())
+            found: list[dict[str, Any]] = json.loads(
+                b"".join((b"[", b",\n".join(texts), b"]")).decode(), object_pairs_hook=_object
+            )
         except (ValueError, RecursionError):
             pass
         else:
@@ -84,7 +86,7 @@ def _records(path: Path, numbers: Sequence[int], texts: Sequence[bytes]) -> list
 
 def _record(path: Path, number: int, text: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(text.decode())
+        value = json.loads(text.decode(), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise BadAnnotationFile(f"{path}, line {number}, is not UTF-8: convert the file to UTF-8.") from error
     except (ValueError, RecursionError) as error:
@@ -92,6 +94,15 @@ def _record(path: Path, number: int, text: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadAnnotationFile(f'{path}, line {number}, is not a JSON object such as {{"token_id": 0}}.')
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError if it has a name twice, of which one value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {next(name for name in names if names.count(name) > 1)} twice")
+    return found
 
 
 def _texts(path: Path, name: str, cells: list[Any], numbers: Sequence[int], seen: _Seen) -> Sequence[str | None]:

@@ -51,7 +51,14 @@ QUESTIONS = {
 
 @click.command()
 @click.option("--tiny", is_flag=True, help="A smaller one, in seconds, from a text written for the project.")
-def demo(tiny: bool) -> None:
+@click.option(
+    "--export",
+    "target",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Also put its checkpoints and texts there, for studies of your own.",
+)
+def demo(tiny: bool, target: Path | None) -> None:
     """Train two sizes x three seeds of small GPT-NeoX models, ingest every checkpoint, and show what can be asked.
 
     Everything lies under WAREHOUSE_HOME. What was trained or measured before is not done again.
@@ -71,6 +78,8 @@ def demo(tiny: bool) -> None:
     _show_answers(database, recipe, study)
     _show_size(database)
     _show_figures(database, study, folder / "figures")
+    if target is not None:
+        _export(study, target)
     _show_ways_on(database)
     require_success(report)
 
@@ -178,6 +187,17 @@ def _show_figures(database: Database, study: Study, folder: Path) -> None:
             click.echo(f"No figures: {missing}")
             return
         click.echo(f"Figure: {path}")
+
+
+def _export(study: Study, target: Path) -> None:
+    from ingest.demo import export_files
+
+    (reference,) = study.references
+    assert study.root is not None
+    assert study.corpus.path is not None
+    assert reference.text is not None
+    files = export_files(Path(study.root), study.corpus.path, reference.text, target)
+    click.echo(f"Files: {', '.join(map(str, files))}")
 
 
 def _show_ways_on(database: Database) -> None:

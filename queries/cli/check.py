@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Lines of a notice; there may be thousands.
 _SHOWN = 20
+#: Columns of the list of checks, whose meanings are sentences.
+_WIDTH = 100
 
 
 @click.command()
@@ -36,7 +38,7 @@ def check(name: str | None, form: str) -> None:
             return
         found = list(run_checks(connection))
         columns = [("check", "text"), ("rows", "int8"), ("meaning", "text")]
-        write(rows_result(columns, [(item.check, item.rows, item.meaning) for item in found]), form)
+        write(rows_result(columns, [(item.check, item.rows, item.meaning) for item in found]), form, width=_WIDTH)
         for notice in notices(connection):
             _say(notice)
     failed = [item.check for item in found if item.rows]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -114,6 +116,20 @@ def test_the_command_lists_checks_and_fails_when_one_finds_rows(named_database: 
     assert shown.output.splitlines()[0] == "what,unit_id,chunk_id,kl"
     assert shown.output.splitlines()[1].startswith("divergence_chunk,1,1,-1")
     assert "did you mean kl_impossible?" in command("check", "--show", "kl_imposible").errors
+
+
+def test_the_list_of_checks_fits_into_a_hundred_columns_and_loses_no_word(
+    named_database: Database, command: Command
+) -> None:
+    measure(named_database, models=("small",), seeds=(0, 1), steps=(0,), n_tokens=40)
+    said = command("check")
+    assert said.status == 0
+    assert max(map(len, said.output.splitlines())) <= 100
+    rows = json.loads(command("check", "--format", "json").output)
+    assert {row["check"] for row in rows} == {*FAULTS}
+    wanted = Counter(word for row in rows for word in f"{row['check']} {row['meaning']}".split())
+    found = Counter(said.output.split())
+    assert wanted - found == Counter()
 
 
 def test_the_command_says_what_is_left_out_on_purpose_and_does_not_fail(

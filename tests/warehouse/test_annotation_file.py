@@ -132,6 +132,7 @@ def test_a_treebank_has_a_row_a_word_with_its_line(tmp_path: Path) -> None:
         ("a.csv", b'token_id,v\n0,a\n1,"\n2,b\n3,c\n', "a.csv, line 3: column v goes over several lines"),
         ("a.tsv", b"token_id\tv\n0\ta\n1\tb c\td\n", "a.tsv, line 3, has 3 columns and the header has 2"),
         ("a.jsonl", b'{"token_id": 0}\n{"token_id": 1\n', "a.jsonl, line 2, is not JSON"),
+        ("a.jsonl", b'{"v": 1}\n{"v": 1, "v": 2}\n', "a.jsonl, line 2, is not JSON: it has v twice."),
         ("a.jsonl", b"[1, 2]\n", "a.jsonl, line 1, is not a JSON object"),
         ("a.jsonl", b'{"token_id": 0, "v": ["a"]}\n', "a.jsonl, line 1: v is a list or an object"),
         ("a.jsonl", b'{"v": "caf\xe9"}\n', "a.jsonl, line 1, is not UTF-8"),

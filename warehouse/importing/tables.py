@@ -90,7 +90,10 @@ class Table:
         try:
             return np.asarray(column.cast("float64").to_numpy(), np.float64)
         except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
-            raise BadImport(f"Column {name} has no number in {self._first_wordy(column)}.") from None
+            raise BadImport(
+                f"Column {name} has no number in {self._first_wordy(column)}: write decimals with a point, and leave "
+                "cells without a value empty."
+            ) from None
 
     def _first_wordy(self, column: pyarrow.ChunkedArray) -> str:
         for number, value in enumerate(column.to_pylist()):
