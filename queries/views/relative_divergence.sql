@@ -164,13 +164,15 @@ select
     spreads.mean_kl,
     spreads.total_mean_kl,
     spreads.n_pairs,
-    spreads.complete
+    spreads.complete,
+    spreads.comparison_id
 from spreads
 cross join warehouse.settings;
 
 comment on view analysis.relative_divergence is
 'Relative divergence: mean KL over the tokens with a value over that of all tokens, with error and test.';
-comment on column analysis.relative_divergence.kind is 'seed, step, step_reverse, final or final_reverse';
+comment on column analysis.relative_divergence.kind is
+'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.relative_divergence.corpus is 'name of the corpus';
 comment on column analysis.relative_divergence.protocol is 'name of the protocol';
 comment on column analysis.relative_divergence.run_set is 'default: without flagged runs; all: with them';
@@ -201,3 +203,4 @@ comment on column analysis.relative_divergence.mean_kl is 'mean KL over tokens w
 comment on column analysis.relative_divergence.total_mean_kl is 'mean KL over all tokens and pairs, in nats';
 comment on column analysis.relative_divergence.n_pairs is 'ordered pairs averaged';
 comment on column analysis.relative_divergence.complete is 'all ordered pairs wanted are measured';
+comment on column analysis.relative_divergence.comparison_id is 'key of warehouse.comparison';

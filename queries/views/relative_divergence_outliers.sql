@@ -27,7 +27,10 @@ select
     divergence.n_clusters,
     divergence.df,
     divergence.n_pairs,
-    divergence.complete
+    divergence.complete,
+    divergence.mean_kl,
+    divergence.total_mean_kl,
+    divergence.comparison_id
 from analysis.relative_divergence as divergence
 cross join warehouse.settings
 where
@@ -37,7 +40,8 @@ where
 
 comment on view analysis.relative_divergence_outliers is
 'Relative divergence that is clearly not 1: significant, large and on enough tokens, as warehouse.settings says.';
-comment on column analysis.relative_divergence_outliers.kind is 'seed, step, step_reverse, final or final_reverse';
+comment on column analysis.relative_divergence_outliers.kind is
+'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.relative_divergence_outliers.corpus is 'name of the corpus';
 comment on column analysis.relative_divergence_outliers.protocol is 'name of the protocol';
 comment on column analysis.relative_divergence_outliers.run_set is 'default: without flagged runs; all: with them';
@@ -68,3 +72,7 @@ comment on column analysis.relative_divergence_outliers.df is 'degrees of freedo
 comment on column analysis.relative_divergence_outliers.n_pairs is 'ordered pairs averaged';
 comment on column analysis.relative_divergence_outliers.complete is
 'all ordered pairs that the plan wants are measured';
+comment on column analysis.relative_divergence_outliers.mean_kl is
+'mean KL over tokens with the value and pairs, in nats';
+comment on column analysis.relative_divergence_outliers.total_mean_kl is 'mean KL over all tokens and pairs, in nats';
+comment on column analysis.relative_divergence_outliers.comparison_id is 'key of warehouse.comparison';

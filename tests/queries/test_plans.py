@@ -186,6 +186,7 @@ SUMMED = (
     *("relative_divergence", "relative_divergence_outliers", "phase_statistics", "reference_divergence"),
     *("saturation", "scaling_losses", "scaling_excess"),
     "training_curves",
+    *("cross_entropy_points", "cross_entropy_fit", "cross_entropy_difference", "cross_entropy_frontier"),
 )
 
 

@@ -184,6 +184,7 @@ def test_outliers_pass_every_threshold_of_the_settings(
     assert outliers.index.tolist() == expected(0.05, 1.25, 30)
     assert {"determiner", "number"} <= set(outliers.index)
     assert not {"rare", "silent", "adverb"} & set(outliers.index)
+    assert outliers["sigma"].tolist() == pytest.approx((outliers["mean_kl"] / outliers["total_mean_kl"]).tolist())
     few = int(outliers["n_tokens"].min())
     for setting, value, arguments in (
         ("outlier_q_value", 1e-4, (1e-4, 1.25, 30)),

@@ -28,7 +28,20 @@ CONTRACT = {
     "relative_divergence": (
         f"{COMPARISON}, layer, value, n_tokens, sigma, log_sigma, se_log_sigma, z, p_value, q_value, robust_score"
     ),
-    "relative_divergence_outliers": f"{COMPARISON}, layer, value, n_tokens, sigma",
+    "relative_divergence_outliers": (
+        f"{COMPARISON}, layer, value, n_tokens, sigma, log_sigma, se_log_sigma, z, p_value, q_value, robust_score, "
+        "n_clusters, df, n_pairs, complete, mean_kl, total_mean_kl"
+    ),
+    "cross_entropy_points": (
+        f"{COMPARISON}, layer, value, n_tokens, mean_kl, cross_entropy, cross_entropy_q, ratio, difference, n_pairs"
+    ),
+    "cross_entropy_fit": (
+        "corpus, protocol, run_set, family, layer, value, predictor, alpha, intercept, r2, n, se_alpha, df, n_models"
+    ),
+    "cross_entropy_difference": f"{COMPARISON}, n_tokens, mean_kl, surprisal_difference, se_seed, se_document",
+    "cross_entropy_frontier": (
+        "corpus, protocol, run_set, family, decile, max_kl, max_surprisal_difference, n_comparisons"
+    ),
     "reference_divergence": f"{EVALUATION}, reference, kl_uniform, kl_reference, cross_entropy",
     "phase_boundaries": "definition, corpus, protocol, family, model, phase",
     "phase_statistics": (

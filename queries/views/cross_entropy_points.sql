@@ -1,0 +1,108 @@
+-- Mean KL of a comparison beside the cross-entropies of its two sides, over the tokens with one value of a layer.
+-- Grain: one row per (comparison, layer, value), the layer of all tokens (`all`) included. Complete comparisons with
+-- both sides of every pair scored; not kind seed, whose pairs go both ways. Where several lists of steps give a model
+-- several next steps, the nearest; where a model has a layer of its own and there is one for all of that name, its own.
+-- Source: the slides to Fehlauer et al. 2025, KL against the ratio and the difference of cross-entropies.
+-- requires: chosen_run_set, comparisons
+create or replace view analysis.cross_entropy_points as
+with placed as (
+    select
+        *,
+        row_number() over (
+            partition by kind, corpus, protocol, run_set, family, model, step, model_q
+            order by abs(step_q - step)
+        ) as place
+    from analysis.comparisons
+    where complete and kind <> 'seed' and run_set = analysis.chosen_run_set()
+)
+
+select
+    comparison.kind,
+    comparison.corpus,
+    comparison.protocol,
+    comparison.run_set,
+    comparison.family,
+    comparison.model,
+    comparison.step,
+    comparison.model_q,
+    comparison.step_q,
+    scored.layer,
+    category.value,
+    part.n as n_tokens,
+    part.sum_kl / part.n as mean_kl,
+    scored.cross_entropy,
+    scored.cross_entropy_q,
+    scored.cross_entropy / nullif(scored.cross_entropy_q, 0) as ratio,
+    scored.cross_entropy - scored.cross_entropy_q as difference,
+    comparison.n_pairs,
+    comparison.comparison_id
+from placed as comparison
+-- Once a comparison, for all values together: means over its pairs of the mean surprisal on either side.
+cross join lateral (
+    select
+        layer.layer_id,
+        layer.name as layer,
+        side_p.category_id,
+        avg(side_p.sum_surprisal / side_p.n) as cross_entropy,
+        avg(side_q.sum_surprisal / side_q.n) as cross_entropy_q,
+        count(*) as n_pairs
+    from warehouse.comparison_member as member
+    inner join warehouse.comparison_pair as pair on member.pair_id = pair.pair_id
+    inner join warehouse.score_summary as side_p on pair.evaluation_p = side_p.evaluation_id
+    inner join warehouse.score_summary as side_q
+        on
+            pair.evaluation_q = side_q.evaluation_id
+            and side_p.layer_id = side_q.layer_id
+            and side_p.category_id = side_q.category_id
+    inner join warehouse.annotation_layer as layer on side_p.layer_id = layer.layer_id
+    where
+        member.comparison_id = comparison.comparison_id
+        and (
+            layer.model_id is not null
+            or not exists (
+                select own.layer_id from warehouse.annotation_layer as own
+                where
+                    own.corpus_id = layer.corpus_id
+                    and own.name = layer.name
+                    and own.model_id = comparison.model_id
+            )
+        )
+    group by layer.layer_id, layer.name, side_p.category_id
+) as scored
+inner join warehouse.convergence_summary as part
+    on
+        comparison.comparison_id = part.comparison_id
+        and scored.layer_id = part.layer_id
+        and scored.category_id = part.category_id
+inner join warehouse.annotation_category as category
+    on part.layer_id = category.layer_id and part.category_id = category.category_id
+where
+    scored.n_pairs = comparison.n_pairs
+    and (comparison.place = 1 or comparison.kind not in ('step', 'step_reverse'));
+
+comment on view analysis.cross_entropy_points is
+    'Mean KL of comparisons beside the cross-entropies of both sides, by value: the points of cross_entropy_fit.';
+comment on column analysis.cross_entropy_points.kind is
+    'step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
+comment on column analysis.cross_entropy_points.corpus is 'name of the corpus';
+comment on column analysis.cross_entropy_points.protocol is 'name of the protocol';
+comment on column analysis.cross_entropy_points.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.cross_entropy_points.family is 'suite of the models, such as pythia';
+comment on column analysis.cross_entropy_points.model is 'model that gives p';
+comment on column analysis.cross_entropy_points.step is 'training step that gives p';
+comment on column analysis.cross_entropy_points.model_q is 'model that gives q';
+comment on column analysis.cross_entropy_points.step_q is 'training step that gives q';
+comment on column analysis.cross_entropy_points.layer is 'name of the annotation layer; all: every token';
+comment on column analysis.cross_entropy_points.value is 'value of the layer';
+comment on column analysis.cross_entropy_points.n_tokens is 'tokens with a measured KL';
+comment on column analysis.cross_entropy_points.mean_kl is 'mean KL over pairs and these tokens, in nats';
+comment on column analysis.cross_entropy_points.cross_entropy is
+    'mean over pairs of the mean surprisal of these tokens under p, in nats';
+comment on column analysis.cross_entropy_points.cross_entropy_q is
+    'mean over pairs of the mean surprisal of these tokens under q, in nats';
+comment on column analysis.cross_entropy_points.ratio is
+    'cross_entropy / cross_entropy_q: above 1 where q predicts these tokens better';
+comment on column analysis.cross_entropy_points.difference is
+    'cross_entropy - cross_entropy_q, in nats: above 0 where q predicts these tokens better';
+comment on column analysis.cross_entropy_points.n_pairs is 'pairs averaged';
+comment on column analysis.cross_entropy_points.comparison_id is 'key of warehouse.comparison';
