@@ -54,7 +54,7 @@ def codes_of(held: Measured, model: str, layer: str) -> np.ndarray:
 
 
 def expected_points(held: Measured, kind: str, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
-    """Points of kind step or final: float64 means of the loaded arrays, a token's mean KL in single precision as kept."""
+    """Points of kind step or final from the loaded arrays; a token's mean KL in single precision, as it is kept."""
     rows = []
     for model in held.models:
         for place, step in enumerate(STEPS[:-1]):
