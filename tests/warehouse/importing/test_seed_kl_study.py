@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from numpy.typing import NDArray
 
 from tests.contents import findings, frame
@@ -175,6 +176,49 @@ def test_relative_divergence_by_part_of_speech_is_a_ratio_of_means(imported: Dat
     assert len(expected) > 20
     pd.testing.assert_series_equal(found["sigma"].sort_index(), expected.sort_index(), check_names=False, rtol=1e-6)
     assert found["n_tokens"].sum() == MEASURED
+
+
+def _tests_by_tag(kl: pd.Series[float], tags: pd.Series[str]) -> pd.DataFrame:
+    """log sigma of each tag, its error by residuals of chunks of 256 tokens, and its adjusted p, by scipy."""
+    facts = pd.DataFrame({"kl": kl, "tag": tags.loc[kl.index], "chunk": kl.index // 256})
+    x = facts["kl"] / facts["kl"].sum() - 1 / len(facts)
+    rows = {}
+    for tag, own in facts.groupby("tag"):
+        n_clusters = own["chunk"].nunique()
+        residuals = (own["kl"] / own["kl"].sum() - 1 / len(own)).groupby(own["chunk"]).sum()
+        residuals = residuals.sub(x.groupby(facts["chunk"]).sum(), fill_value=0)
+        error = np.sqrt(n_clusters / max(n_clusters - 1, 1) * (residuals**2).sum()) if n_clusters >= 5 else np.nan
+        rows[tag] = (len(own), n_clusters, np.log(own["kl"].mean() / facts["kl"].mean()), error)
+    found = pd.DataFrame.from_dict(rows, "index", columns=["n_tokens", "n_clusters", "log_sigma", "se_log_sigma"])
+    p = 2 * scipy.stats.t.sf(abs(found["log_sigma"] / found["se_log_sigma"]), found["n_clusters"] - 1)
+    found["q_value"] = np.nan
+    found.loc[~np.isnan(p), "q_value"] = scipy.stats.false_discovery_control(p[~np.isnan(p)])
+    return found
+
+
+def test_determiners_are_tested_and_lie_off_one_at_three_steps_by_less_than_an_outlier(
+    imported: Database, files: Any
+) -> None:
+    """On the slides determiners are outliers. Here they have 176 tokens in 8 chunks, enough for a test, and are not."""
+    tags = frame(imported, "select value from analysis.token_annotation where layer = 'pos' order by token_id")["value"]
+    columns = "n_tokens, n_clusters, log_sigma, se_log_sigma, q_value"
+    q_values = {}
+    for step, step_q in PUBLISHED:
+        kl = pd.Series(files[step, "70m", step_q][:MEASURED], index=range(1, MEASURED + 1))
+        expected = _tests_by_tag(kl, tags)
+        query = f"select value, {columns} from relative_divergence where kind = 'step' and layer = 'pos' and step = %s"
+        found = frame(imported, query, step).set_index("value").sort_index()
+        pd.testing.assert_frame_equal(found, expected, check_names=False, check_dtype=False, rtol=1e-5, atol=1e-9)
+        determiners = found.loc["DT"]
+        assert (determiners["n_tokens"], determiners["n_clusters"]) == (176, 8)
+        assert abs(determiners["log_sigma"]) < np.log(1.25)
+        q_values[step] = float(determiners["q_value"])
+    assert {step for step, q in q_values.items() if q <= 0.05} == {128, 512, 8000}
+    outliers = frame(
+        imported, "select distinct value from relative_divergence_outliers where layer = 'pos' and kind = 'step'"
+    )
+    assert "DT" not in set(outliers["value"])
+    assert {"NN", "NNS", "JJ", "IN", "TO", "PRP"} <= set(outliers["value"])
 
 
 def test_nothing_is_wrong_with_what_was_imported(imported: Database) -> None:
