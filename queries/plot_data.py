@@ -301,4 +301,4 @@ def _settle(noun: str, plural: str, wanted: str | None, found: pd.Series[str]) -
 
 def _require_known(noun: str, name: str, known: Sequence[str] | pd.Series[str]) -> None:
     if name not in set(known):
-        raise UnknownChoice(f"There is no {noun} {name} to draw; there are {', '.join(sorted(set(known)))}.")
+        raise UnknownChoice(f"There is no {noun} {name}; there are {', '.join(sorted(set(known)))}.")

@@ -101,8 +101,16 @@ def upgrade() -> None:
             nullable=False,
             comment="value of the predictor; empty for intercept and log10_count",
         ),
+        sa.Column(
+            "reference",
+            sa.Text(),
+            nullable=True,
+            comment="value that coefficients of the predictor are differences from; NULL where there is none",
+        ),
         sa.Column("n", sa.BigInteger(), nullable=False, comment="observations of the step: tokens times models"),
         sa.Column("n_clusters", sa.Integer(), nullable=False, comment="clusters of the step: vocabulary ids"),
+        sa.Column("n_with_value", sa.BigInteger(), nullable=False, comment="observations with the value"),
+        sa.Column("n_clusters_with_value", sa.Integer(), nullable=False, comment="vocabulary ids with the value"),
         sa.Column(
             "coefficient",
             sa.Double(),
@@ -113,7 +121,7 @@ def upgrade() -> None:
             "standard_error",
             sa.Double(),
             nullable=True,
-            comment="its standard error, clustered by vocabulary id, in nats",
+            comment="its standard error, in nats; NULL below settings.min_clusters with the value",
         ),
         sa.Column(
             "p_value",

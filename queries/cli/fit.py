@@ -8,8 +8,11 @@ from queries.cli.options import format_option
 from warehouse.cli import LazyCommand, LazyGroup
 
 #: Kinds of fits: the command's name, where it is, and what it does.
-KINDS: dict[str, LazyCommand] = {
+KINDS = {
     "scaling": LazyCommand("queries.cli.fit_scaling:scaling", "Fit a scaling law of the loss."),
+    "regression": LazyCommand(
+        "queries.cli.fit_regression:regression", "Regress KL on frequency, part of speech, context and model."
+    ),
 }
 _SCOPE = {
     "kind": "Kind of the fit, where several have this name.",

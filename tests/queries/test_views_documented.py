@@ -66,6 +66,10 @@ CONTRACT = {
     ),
     "option_perplexity": f"{EVALUATION}, paradigm, category, n_items, perplexity_correct, perplexity_incorrect",
     "in_context_learning_score": f"{EVALUATION}, paradigm, n_items, score, se_score",
+    "regression_coefficients": (
+        "name, corpus, protocol, family, kind, step, predictor, value, reference, coefficient, standard_error, lower, "
+        "upper, p_value, r2, n, n_clusters"
+    ),
     "fits": "kind, name, family, corpus, protocol, settings, versions, input_digest, made_at",
     "token_annotation": "corpus, layer, model, token_id, value, value_number",
     "token_trend": f"{RUN}, token_id, trend, slope, p_value, autocorrelation, n_steps, start_step",
