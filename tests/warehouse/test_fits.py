@@ -32,7 +32,8 @@ def law(alpha: float) -> dict[str, object]:
 
 def coefficient(step: int, value: str) -> dict[str, object]:
     """Results of a regression: one coefficient."""
-    return {"step": step, "predictor": "pos", "value": value, "n": 10, "n_clusters": 5, "coefficient": 0.1}
+    counts = {"n": 10, "n_clusters": 5, "n_with_value": 4, "n_clusters_with_value": 2}
+    return {"step": step, "predictor": "pos", "value": value, **counts, "coefficient": 0.1}
 
 
 def stored(database: Database, table: str) -> list[dict[str, Any]]:
