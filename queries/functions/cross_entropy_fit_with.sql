@@ -31,29 +31,28 @@ with sums as (
         point.family,
         point.layer,
         point.value,
-        axis.predictor,
-        regr_slope(point.mean_kl, axis.x) as alpha,
-        regr_intercept(point.mean_kl, axis.x) as intercept,
-        regr_r2(point.mean_kl, axis.x) as r2,
-        regr_count(point.mean_kl, axis.x) as n,
-        regr_sxx(point.mean_kl, axis.x) as sxx,
-        regr_syy(point.mean_kl, axis.x) as syy,
-        regr_sxy(point.mean_kl, axis.x) as sxy,
         count(distinct point.model) as n_models,
         min(point.step) as first_step,
-        max(point.step) as last_step
+        max(point.step) as last_step,
+        regr_slope(point.mean_kl, point.ratio) as alpha_ratio,
+        regr_intercept(point.mean_kl, point.ratio) as intercept_ratio,
+        regr_r2(point.mean_kl, point.ratio) as r2_ratio,
+        regr_sxx(point.mean_kl, point.ratio) as sxx_ratio,
+        regr_syy(point.mean_kl, point.ratio) as syy_ratio,
+        regr_count(point.mean_kl, point.ratio) as n_ratio,
+        regr_slope(point.mean_kl, point.difference) as alpha_difference,
+        regr_intercept(point.mean_kl, point.difference) as intercept_difference,
+        regr_r2(point.mean_kl, point.difference) as r2_difference,
+        regr_sxx(point.mean_kl, point.difference) as sxx_difference,
+        regr_syy(point.mean_kl, point.difference) as syy_difference,
+        regr_count(point.mean_kl, point.difference) as n_difference
     from analysis.cross_entropy_points as point
-    cross join lateral (
-        values ('ratio', point.ratio), ('difference', point.difference)
-    ) as axis (predictor, x)
     where
         point.kind = cross_entropy_fit_with.kind
         and point.step <= coalesce(
             cross_entropy_fit_with.max_step, (select settings.fit_max_step from warehouse.settings as settings)
         )
-        and axis.x is not null
-    group by
-        point.corpus, point.protocol, point.run_set, point.family, point.layer, point.value, axis.predictor
+    group by point.corpus, point.protocol, point.run_set, point.family, point.layer, point.value
 )
 
 select
@@ -63,22 +62,42 @@ select
     sums.family,
     sums.layer,
     sums.value,
-    sums.predictor,
-    sums.alpha,
-    sums.intercept,
-    sums.r2,
-    sums.n,
-    -- Rounding may leave less than nothing of a perfect fit.
+    line.predictor,
+    line.alpha,
+    line.intercept,
+    line.r2,
+    line.n,
+    -- What the line leaves of the variance of mean KL; rounding may leave less than nothing of a perfect fit.
     sqrt(
-        greatest(sums.syy - sums.sxy * sums.sxy / nullif(sums.sxx, 0), 0)
-        / nullif(greatest(sums.n - 2, 0), 0)
-        / nullif(sums.sxx, 0)
+        greatest(line.syy - line.alpha * line.alpha * line.sxx, 0) / nullif(greatest(line.n - 2, 0), 0)
+        / nullif(line.sxx, 0)
     ) as se_alpha,
-    nullif(greatest(sums.n - 2, 0), 0) as df,
+    nullif(greatest(line.n - 2, 0), 0) as df,
     sums.n_models,
     sums.first_step,
     sums.last_step
 from sums
+cross join lateral (
+    values
+    (
+        'ratio',
+        sums.alpha_ratio,
+        sums.intercept_ratio,
+        sums.r2_ratio,
+        sums.sxx_ratio,
+        sums.syy_ratio,
+        sums.n_ratio
+    ),
+    (
+        'difference',
+        sums.alpha_difference,
+        sums.intercept_difference,
+        sums.r2_difference,
+        sums.sxx_difference,
+        sums.syy_difference,
+        sums.n_difference
+    )
+) as line (predictor, alpha, intercept, r2, sxx, syy, n)
 $$;
 
 comment on function analysis.cross_entropy_fit_with(integer, text) is

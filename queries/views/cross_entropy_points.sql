@@ -37,24 +37,24 @@ select
     comparison.n_pairs,
     comparison.comparison_id
 from placed as comparison
--- Once a comparison, for all values together: means over its pairs of the mean surprisal on either side.
+-- Once a comparison, for all values together: means over its pairs of the mean surprisal on either side. The sides are
+-- stacked and grouped, so that an evaluation's sums are read in one go and not value after value.
 cross join lateral (
     select
         layer.layer_id,
         layer.name as layer,
-        side_p.category_id,
-        avg(side_p.sum_surprisal / side_p.n) as cross_entropy,
-        avg(side_q.sum_surprisal / side_q.n) as cross_entropy_q,
-        count(*) as n_pairs
+        summary.category_id,
+        avg(summary.sum_surprisal / summary.n) filter (where side.gives_p) as cross_entropy,
+        avg(summary.sum_surprisal / summary.n) filter (where not side.gives_p) as cross_entropy_q,
+        count(*) filter (where side.gives_p) as n_scored,
+        count(*) filter (where not side.gives_p) as n_scored_q
     from warehouse.comparison_member as member
     inner join warehouse.comparison_pair as pair on member.pair_id = pair.pair_id
-    inner join warehouse.score_summary as side_p on pair.evaluation_p = side_p.evaluation_id
-    inner join warehouse.score_summary as side_q
-        on
-            pair.evaluation_q = side_q.evaluation_id
-            and side_p.layer_id = side_q.layer_id
-            and side_p.category_id = side_q.category_id
-    inner join warehouse.annotation_layer as layer on side_p.layer_id = layer.layer_id
+    cross join lateral (
+        values (true, pair.evaluation_p), (false, pair.evaluation_q)
+    ) as side (gives_p, evaluation_id)
+    inner join warehouse.score_summary as summary on side.evaluation_id = summary.evaluation_id
+    inner join warehouse.annotation_layer as layer on summary.layer_id = layer.layer_id
     where
         member.comparison_id = comparison.comparison_id
         and (
@@ -67,7 +67,7 @@ cross join lateral (
                     and own.model_id = comparison.model_id
             )
         )
-    group by layer.layer_id, layer.name, side_p.category_id
+    group by layer.layer_id, layer.name, summary.category_id
 ) as scored
 inner join warehouse.convergence_summary as part
     on
@@ -77,7 +77,8 @@ inner join warehouse.convergence_summary as part
 inner join warehouse.annotation_category as category
     on part.layer_id = category.layer_id and part.category_id = category.category_id
 where
-    scored.n_pairs = comparison.n_pairs
+    scored.n_scored = comparison.n_pairs
+    and scored.n_scored_q = comparison.n_pairs
     and (comparison.place = 1 or comparison.kind not in ('step', 'step_reverse'));
 
 comment on view analysis.cross_entropy_points is
