@@ -186,6 +186,49 @@ def relative_divergence(facts: Facts) -> None:
     assert_equal(stored, expected, [*NAMES, "layer", "value"], 1e-6)
 
 
+def cross_entropy(facts: Facts) -> None:
+    """Points by pandas, and lines through them by numpy."""
+    evaluations = facts.ask("select evaluation_id, corpus, model, seed, step from evaluations")
+    scores = facts.scores.assign(layer="all", value="all")
+    scores = pd.concat([scores, facts.annotated(facts.scores)]).groupby(["evaluation_id", "layer", "value"])
+    scores = scores["surprisal"].mean().reset_index().merge(evaluations, on="evaluation_id")
+    kl = facts.convergence.assign(layer="all", value="all")
+    kl = (
+        -pd.concat([kl, facts.annotated(facts.convergence)])
+        .groupby(["comparison_id", "layer", "value"])["convergence"]
+        .mean()
+    )
+    pairs = facts.pairs[["comparison_id", "seed_p", "seed_q"]].drop_duplicates().merge(facts.names, on="comparison_id")
+    joined = pairs[pairs["kind"] != "seed"]
+    for side, end in (("p", ""), ("q", "_q")):
+        renamed = {
+            "model": f"model{end}",
+            "seed": f"seed_{side}",
+            "step": f"step{end}",
+            "surprisal": f"cross_entropy{end}",
+        }
+        own = scores.drop(columns="evaluation_id").rename(columns=renamed)
+        joined = joined.merge(own, on=list({*joined.columns} & {*own.columns}))
+    keys = ["comparison_id", *NAMES, "layer", "value"]
+    points = joined.groupby(keys)[["cross_entropy", "cross_entropy_q"]].mean().reset_index()
+    points = points.merge(kl.rename("mean_kl").reset_index(), on=["comparison_id", "layer", "value"])
+    points["ratio"] = points["cross_entropy"] / points["cross_entropy_q"]
+    points["difference"] = points["cross_entropy"] - points["cross_entropy_q"]
+    assert_equal(facts.ask("select * from cross_entropy_points"), points, keys, 1e-6)
+    rows = []
+    for key, part in points[points["kind"] == "step"].groupby(["corpus", "family", "layer", "value"]):
+        for predictor in ("ratio", "difference"):
+            # A line through two points, or one that hardly varies, says nothing of how well it was computed.
+            if len(part) > 2 and part[predictor].std() > 1e-4:
+                alpha, intercept = np.polyfit(part[predictor], part["mean_kl"], 1)
+                rows.append((*key, predictor, len(part), alpha, intercept))
+    expected = pd.DataFrame(
+        rows, columns=["corpus", "family", "layer", "value", "predictor", "n", "alpha", "intercept"]
+    )
+    stored = facts.ask("select * from cross_entropy_fit").merge(expected[["corpus", "layer", "value", "predictor"]])
+    assert_equal(stored, expected, ["corpus", "family", "layer", "value", "predictor"], 1e-4)
+
+
 def conditional_surprisal(facts: Facts) -> None:
     chosen = facts.annotated(facts.scores).merge(facts.tokens, on=["corpus", "token_id"])
     group = chosen.assign(accuracy=chosen["rank"] == 1).groupby([*EVALUATION, "layer", "value"])
@@ -230,7 +273,7 @@ def refresh_changes_nothing(facts: Facts) -> None:
 PROMISES: list[Callable[[Facts], None]] = [
     *(pairwise_kl_is_every_pair_once, expected_convergence, conditional_convergence),
     *(expected_convergence_is_the_weighted_mean_of_layers, standard_errors, relative_divergence),
-    *(conditional_surprisal, reference_divergence),
+    *(conditional_surprisal, reference_divergence, cross_entropy),
 ]
 
 
