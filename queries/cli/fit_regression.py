@@ -30,8 +30,8 @@ def regression(name: str, steps: tuple[int, ...], **chosen: Any) -> None:
     that a positive one says that such tokens are predicted less alike. Reference levels are NN and the smallest model;
     errors are clustered by vocabulary id. The result is in view regression_coefficients.
     """
-    from queries.regression import Question, fit_regressions
     from queries.progress import steps_bar
+    from queries.regression import Question, fit_regressions
     from warehouse.opening import open_database
 
     database = open_database()
