@@ -14,6 +14,7 @@ select
     checkpoint.weights_sha256,
     checkpoint.tokens_seen,
     checkpoint.flops,
+    checkpoint.learning_rate,
     run.outlier,
     run.note as run_note,
     model.parameters_without_embeddings,
@@ -46,6 +47,8 @@ comment on column analysis.checkpoints.source is 'folder or repository';
 comment on column analysis.checkpoints.weights_sha256 is 'SHA-256 of the weights';
 comment on column analysis.checkpoints.tokens_seen is 'training tokens seen';
 comment on column analysis.checkpoints.flops is 'training compute, 6 x parameters x tokens seen';
+comment on column analysis.checkpoints.learning_rate is
+    'learning rate at the step, as the suite publishes it; NULL where it does not';
 comment on column analysis.checkpoints.outlier is 'the training run is flagged, and left out of run set default';
 comment on column analysis.checkpoints.run_note is 'why the training run is flagged';
 comment on column analysis.checkpoints.parameters_without_embeddings is
