@@ -30,8 +30,7 @@ from analysis.phases_by_value as total
 where total.is_total;
 
 comment on view analysis.phase_boundaries is
-    'Phases of training, published and estimated: first and last step; the last of one is the first of the next. How far
-the text determines the estimated ones is in phase_intervals.';
+    'Phases of training, published and estimated: first and last step; the intervals are in phase_intervals.';
 comment on column analysis.phase_boundaries.definition is
     'whose boundaries: fehlauer-2025 or slides, published, or estimated';
 comment on column analysis.phase_boundaries.corpus is 'name of the corpus';

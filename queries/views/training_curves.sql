@@ -155,9 +155,7 @@ comment on column analysis.training_curves.model is 'name of the model within it
 comment on column analysis.training_curves.seed is
     'seed of the training run; NULL for convergence, which is of all seeds';
 comment on column analysis.training_curves.metric is
-    'surprisal, accuracy, entropy, kl_uniform, kl_ and the name of a reference, anisotropy, minimal_pair_accuracy and
-minimal_pair_accuracy/PARADIGM; convergence between seeds, convergence_step, convergence_final and their reverses; or
-what an imported result is called, such as lambada_openai/perplexity';
+    'surprisal, accuracy, entropy, kl_uniform, kl_unigram, anisotropy, convergence, ...; or an imported task and metric';
 comment on column analysis.training_curves.source is
     'where an imported result came from; NULL for what was measured here';
 comment on column analysis.training_curves.corpus is 'name of the corpus; NULL for imported results';
@@ -168,8 +166,7 @@ comment on column analysis.training_curves.step is 'optimiser steps taken';
 comment on column analysis.training_curves.value is
     'surprisal, entropy, KL and convergence in nats, accuracies as shares, results in the unit of their metric';
 comment on column analysis.training_curves.standard_error is
-    'of the surprisal over clusters of tokens, of convergence over seeds and clusters, of an accuracy on minimal pairs
-over items, of a result as its source gives it; NULL for the others';
+    'standard error: se_document of surprisal, se_total of convergence, over items of the rest; NULL where there is none';
 comment on column analysis.training_curves.higher_is_better is
     'which way the metric improves: true upwards, false downwards; NULL where neither is better';
 comment on column analysis.training_curves.outlier is

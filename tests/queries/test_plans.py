@@ -185,8 +185,8 @@ SUMMED = (
     *("expected_convergence", "conditional_convergence", "expected_surprisal", "conditional_surprisal"),
     *("relative_divergence", "relative_divergence_outliers", "phase_statistics", "reference_divergence"),
     *("saturation", "scaling_losses", "scaling_excess"),
-    "training_curves",
     *("cross_entropy_points", "cross_entropy_fit", "cross_entropy_difference", "cross_entropy_frontier"),
+    *("training_curves", "break_points", "phase_boundaries", "conditional_phases"),
 )
 
 
@@ -206,3 +206,12 @@ def test_the_jackknife_is_taken_into_the_query(measured: Measured) -> None:
         row = reader.execute(b"explain (format json) select * from conditional_convergence").fetchone()
     assert row is not None
     assert "jackknife_error" not in {node.get("Function Name") for node in nodes(row[0][0]["Plan"])}
+
+
+def test_conditions_on_names_reach_the_tables_of_phases(measured: Measured) -> None:
+    with measured.database.read() as reader:
+        query = "select * from conditional_phases where definition = 'estimated' and layer = 'pos' and model = 'small'"
+        plan = "\n".join(line for (line,) in reader.execute(f"explain {query}".encode()).fetchall())
+    assert "(name = 'pos'::text)" in plan
+    assert "(name = 'small'::text)" in plan
+    assert "(definition = 'estimated'::text)" in plan

@@ -48,6 +48,15 @@ CONTRACT = {
         "definition, corpus, protocol, family, model, phase, first_step, last_step, convergence_change, "
         "slope_per_log2_step, reconverged_fraction, divergence_reduction"
     ),
+    "conditional_phases": (
+        "definition, corpus, protocol, family, model, layer, value, n_tokens, phase, first_step, last_step, "
+        "converges, diverges, reconverges, convergence_change, slope_per_log2_step, reconverged_fraction, "
+        "divergence_reduction"
+    ),
+    "break_points": (
+        "family, model, seed, metric, source, corpus, protocol, run_set, break_step, acceleration, value, "
+        "standard_error"
+    ),
     "training_curves": (
         "family, model, seed, metric, source, corpus, protocol, run_set, step, value, standard_error, "
         "higher_is_better, outlier"
