@@ -41,8 +41,9 @@ def read_units(
 ) -> Generator[tuple[int, Columns]]:
     """Units of a fact table that have facts, each with array columns, [T] each.
 
-    units: of the table's first key column. NULL elements are NaN in real arrays and -1 in integer arrays. Nothing else
-    can be asked of the connection before the last unit was taken or the generator closed.
+    units: of the table's first key column; the last one orders the chunks. NULL elements are NaN in real arrays and -1
+    in integer arrays. Nothing else can be asked of the connection before the last unit was taken or the generator
+    closed.
     """
     types = [_element_type(table, name) for name in columns]
     raw = driver(connection)
@@ -132,9 +133,9 @@ def _statement(table: Table, units: Sequence[int], columns: Sequence[str]) -> sq
 
     A message for each chunk would take half as long again.
     """
-    key = next(iter(table.primary_key)).name
+    key, *_, chunk = (column.name for column in table.primary_key)
     blocks = (
-        sql.SQL("string_agg(array_send({}), ''::bytea order by chunk_id)").format(sql.Identifier(name))
+        sql.SQL("string_agg(array_send({}), ''::bytea order by {})").format(sql.Identifier(name), sql.Identifier(chunk))
         for name in columns
     )
     return sql.SQL(

@@ -177,7 +177,15 @@ def upgrade() -> None:
         sa.Column("fit_id", sa.Integer(), nullable=False, comment="fit"),
         sa.Column("model_id", sa.Integer(), nullable=False, comment="model"),
         sa.Column("boundary", sa.Text(), nullable=False, comment="uniform_end, peak or trough"),
-        sa.Column("n_samples", sa.Integer(), nullable=False, comment="samples of documents, drawn with replacement"),
+        sa.Column(
+            "n_documents", sa.Integer(), nullable=False, comment="documents of the text that samples were drawn from"
+        ),
+        sa.Column(
+            "n_samples",
+            sa.Integer(),
+            nullable=False,
+            comment="samples, each of as many documents, drawn with replacement",
+        ),
         sa.Column(
             "step",
             sa.Integer(),

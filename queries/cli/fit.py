@@ -13,6 +13,7 @@ KINDS = {
     "regression": LazyCommand(
         "queries.cli.fit_regression:regression", "Regress KL on frequency, part of speech, context and model."
     ),
+    "phases": LazyCommand("queries.cli.fit_phases:phases", "Estimate intervals of the boundaries between phases."),
 }
 _SCOPE = {
     "kind": "Kind of the fit, where several have this name.",

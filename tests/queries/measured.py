@@ -5,7 +5,7 @@ The arrays stay at hand, so that a test can compute what a view should say from 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
@@ -31,7 +31,8 @@ PIECES = [f" word{number}" if number % 2 else f"part{number}" for number in rang
 class Measured:
     """What was loaded. scores and references: by (model, seed, step). kl: by (p, q), each (model, seed, step).
 
-    items: by paradigm the documents of each item, the good, correct or short one first.
+    items: by paradigm the documents of each item, the good, correct or short one first. scales: by the step of p, what
+    KL is multiplied by.
     """
 
     database: Database
@@ -46,6 +47,7 @@ class Measured:
     kl: dict[tuple[Member, Member], Floats] = field(default_factory=dict)
     more_seeds: dict[str, list[int]] = field(default_factory=dict)
     items: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
+    scales: Mapping[int, float] = field(default_factory=dict)
     corpus_id: int = 0
     first_token_id: int = 0
     protocol_id: int = 0
@@ -84,10 +86,12 @@ def measure(
     steps: Sequence[int] = (0, 16, 64),
     unmeasured: Collection[str] = (),
     eos: bool = False,
+    scales: Mapping[int, float] | None = None,
 ) -> Measured:
     """Fill a database with a corpus, items, layers, evaluations and comparisons of kinds seed, step and final.
 
-    unmeasured: what some tokens lack, of "scores" and "kl". eos: documents, but for the last, end in one.
+    unmeasured: what some tokens lack, of "scores" and "kl". eos: documents, but for the last, end in one. scales: what
+    KL is multiplied by, by the step of p.
     """
     random = np.random.default_rng(7)
     documents = np.sort(random.integers(0, n_documents, n_tokens)).astype(np.int32)
@@ -100,6 +104,7 @@ def measure(
         documents,
         random.integers(0, VOCABULARY, n_tokens).astype(np.int32),
         {},
+        scales=scales or {},
     )
     if eos:
         last = np.flatnonzero(np.diff(documents, append=-1))
@@ -408,7 +413,7 @@ def load_pair(
     """Make up the KL of an ordered pair and load it; returns what loading says."""
     # Seeds and documents differ, so that each standard error has something to see.
     level = 0.3 + 0.05 * pair[0][1] + 0.1 * np.sin(held.documents + 3.0 * pair[1][1])
-    kl = random.gamma(2.0, level / 2).astype(np.float32)
+    kl = (held.scales.get(pair[0][2], 1.0) * random.gamma(2.0, level / 2)).astype(np.float32)
     if unmeasured:
         kl[::97] = np.nan
     held.kl[pair] = kl
