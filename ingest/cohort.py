@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select, update
 
 from ingest.architecture import ArchitectureFacts
 from ingest.plan import Cell, Contrast, Grid, Pair, contrasts, home
@@ -270,7 +270,21 @@ def _declare_checkpoints(connection: Connection, grid: Grid, model_id: int, sour
         ids[cell] = find_or_make(connection, schema.checkpoint, {"run_id": runs[cell.seed], "step": cell.step}, **place)
         places[ids[cell]] = place
     locate_imported(connection, places)
+    _fill_learning_rates(connection, {key: source.learning_rate(cell.model, cell.step) for cell, key in ids.items()})
     return ids
+
+
+def _fill_learning_rates(connection: Connection, rates: Mapping[int, float | None]) -> None:
+    """Say the learning rates of checkpoints, by id, that have none yet: new ones, and those planned without."""
+    checkpoint = schema.checkpoint.c
+    told = [key for key, rate in rates.items() if rate is not None]
+    query = select(checkpoint.checkpoint_id).where(
+        checkpoint.checkpoint_id.in_(told), checkpoint.learning_rate.is_(None)
+    )
+    if silent := sorted(connection.execute(query).scalars()):
+        statement = update(schema.checkpoint).where(checkpoint.checkpoint_id == bindparam("key"))
+        rows = [{"key": key, "rate": rates[key]} for key in silent]
+        connection.execute(statement.values(learning_rate=bindparam("rate")), rows)
 
 
 def _declare_run(connection: Connection, model: str, seed: int, model_id: int, source: Source) -> int:

@@ -26,6 +26,7 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 
 from ingest.hub_cache import evict, free_bytes, snapshot, weight_names
 from ingest.locations import CheckpointLocation, MissingCheckpoint, MissingRevision, nearest
+from ingest.study import LearningRateSpec
 from ingest.suite import Suite
 from ingest.weight_files import UnsafeWeights, weight_files
 from warehouse.errors import RunFailed, WarehouseError
@@ -72,6 +73,7 @@ class HubSource:
         *,
         family: str | None = None,
         tokens_per_step: int | None = None,
+        learning_rate: LearningRateSpec | None = None,
         evict: bool = False,
         allow_pickle: bool = False,
         reserve: int = 0,
@@ -80,7 +82,7 @@ class HubSource:
         self.name = suite.name
         self.family = family or suite.family or suite.name
         self.outliers: Mapping[tuple[str, int], str] = suite.outliers or {}
-        self._suite, self._tokens_per_step = suite, tokens_per_step
+        self._suite, self._tokens_per_step, self._learning_rate = suite, tokens_per_step, learning_rate
         self._evict, self._allow_pickle, self._reserve, self._pause = evict, allow_pickle, reserve, pause
 
     def locate(self) -> list[CheckpointLocation]:
@@ -91,6 +93,11 @@ class HubSource:
         """By the study's tokens per step, or else the suite's."""
         per_step = self._tokens_per_step or self._suite.model(model).tokens_per_step
         return None if per_step is None else step * per_step
+
+    def learning_rate(self, model: str, step: int) -> float | None:
+        """By the study's schedule, or else the suite's."""
+        own = self._learning_rate
+        return self._suite.learning_rate(model, step) if own is None else own.at(step)
 
     def n_bytes(self, location: CheckpointLocation) -> int | None:
         """As published for the model."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ingest.locations import CheckpointLocation, find_checkpoints
-from ingest.study import Study
+from ingest.study import LearningRateSpec, Study
 from ingest.suite import load_suite
 from ingest.weight_files import weight_files
 from warehouse.errors import WarehouseError
@@ -67,17 +67,27 @@ class Source(Protocol):
         """Training tokens of a model up to a step; None where nobody knows."""
         ...
 
+    def learning_rate(self, model: str, step: int) -> float | None:
+        """The learning rate of a model at a step; None where nobody knows."""
+        ...
+
 
 class FolderSource:
     """Checkpoints below a root folder, laid out as `{model}/seed{n}/step{n}`."""
 
     name = "folder"
 
-    def __init__(self, root: Path, family: str | None = None, tokens_per_step: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        family: str | None = None,
+        tokens_per_step: int | None = None,
+        learning_rate: LearningRateSpec | None = None,
+    ) -> None:
         self.root = root
         self.family = family or root.resolve().name
         self.outliers: Mapping[tuple[str, int], str] = {}
-        self._tokens_per_step = tokens_per_step
+        self._tokens_per_step, self._learning_rate = tokens_per_step, learning_rate
 
     def locate(self) -> list[CheckpointLocation]:
         """What is found. Raises MissingCheckpoint when there is nothing."""
@@ -116,6 +126,10 @@ class FolderSource:
         """By the study's tokens per step."""
         return None if self._tokens_per_step is None else step * self._tokens_per_step
 
+    def learning_rate(self, model: str, step: int) -> float | None:
+        """By the study's schedule."""
+        return None if self._learning_rate is None else self._learning_rate.at(step)
+
 
 def open_source(study: Study, *, evict: bool = False, allow_pickle: bool = False, reserve: int = 0) -> Source:
     """The source that a study names.
@@ -132,10 +146,11 @@ def open_source(study: Study, *, evict: bool = False, allow_pickle: bool = False
             suite,
             family=study.family,
             tokens_per_step=study.tokens_per_step,
+            learning_rate=study.learning_rate,
             evict=evict,
             allow_pickle=allow_pickle,
             reserve=reserve,
         )
     if study.root is None:
         raise NoRoot(f"Study {study.name} names no folder of checkpoints: set root in it, or pass --root FOLDER.")
-    return FolderSource(study.root, study.family, study.tokens_per_step)
+    return FolderSource(study.root, study.family, study.tokens_per_step, study.learning_rate)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ingest.derived_spec import KEYS, DerivedSpec, foreign_key
-from ingest.suite import suite_names
+from ingest.suite import Schedule, suite_names
 from warehouse.errors import WarehouseError
 
 #: Comparison kinds that a study measures unless it names others: all are of checkpoints of one model.
@@ -109,12 +109,26 @@ class CustomSpec:
 
 
 @dataclass(frozen=True)
+class LearningRateSpec:
+    """The learning rate of every model: linear warm-up to its peak, then a cosine to final_fraction at last_step."""
+
+    peak: float
+    warmup_steps: int
+    last_step: int
+    final_fraction: float
+
+    def at(self, step: int) -> float:
+        """The learning rate at a step (docs/methods.md §5)."""
+        return self.peak * Schedule(self.warmup_steps, self.last_step, self.final_fraction).fraction(step)
+
+
+@dataclass(frozen=True)
 class Study:
     """What to measure. Empty models, seeds, steps, layers mean all there are; the step list defines next and last.
     Of a corpus of items, empty layers mean none.
 
     suite: the name of a suite, or the path of a suite's TOML file. top_k: how many of the most probable ids to keep for
-    each token, with their log-probabilities.
+    each token, with their log-probabilities. tokens_per_step, learning_rate: None for the suite's.
     """
 
     name: str
@@ -129,6 +143,7 @@ class Study:
     tokens_per_step: int | None = None
     top_k: int = 0
     custom: tuple[CustomSpec, ...] = ()
+    learning_rate: LearningRateSpec | None = None
     corpus: CorpusSpec = field(default_factory=CorpusSpec)
     protocol: ProtocolSpec = field(default_factory=ProtocolSpec)
     references: tuple[ReferenceSpec, ...] = ()
@@ -199,7 +214,11 @@ def parse_study(table: Mapping[str, Any], *, where: str, folder: Path) -> Study:
         "protocol": _parse(ProtocolSpec, protocol, f"[protocol] of {where}", folder),
         "references": _references(values.pop("references", {}), where, folder),
         "custom": _custom(values.pop("custom", []), where, folder),
+        "learning_rate": None,
     }
+    if "learning_rate" in values:
+        within = f"[learning_rate] of {where}"
+        parts["learning_rate"] = _parse(LearningRateSpec, values.pop("learning_rate"), within, folder)
     if parts["custom"]:
         values.setdefault("kinds", [*USUAL_KINDS, "custom"])
     if isinstance(suite := values.get("suite"), str) and suite.endswith(".toml"):
@@ -296,6 +315,11 @@ def _checked(study: Study, where: str) -> Study:
     _check_protocol(study, where)
     for reference in study.references:
         _check_reference(reference, where)
+    if (rate := study.learning_rate) is not None and not 0 <= rate.warmup_steps < rate.last_step:
+        raise BadStudy(
+            f"Key last_step in [learning_rate] of {where} must come after the warm-up of {rate.warmup_steps} steps, "
+            f"not be {rate.last_step}."
+        )
     if study.top_k < 0:
         raise BadStudy(f"Key top_k in {where} must be 0, to keep none, or more, not {study.top_k}.")
     if "custom" in study.kinds and not study.custom:

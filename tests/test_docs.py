@@ -20,7 +20,7 @@ import pytest
 from psycopg import sql
 
 from ingest.derived_spec import DerivedSpec
-from ingest.study import KINDS, CorpusSpec, CustomSpec, ProtocolSpec, ReferenceSpec, Study
+from ingest.study import KINDS, CorpusSpec, CustomSpec, LearningRateSpec, ProtocolSpec, ReferenceSpec, Study
 from tests.conftest import database_at
 from tests.documents import ROOT, Block, blocks, links, spans
 from warehouse.cli import warehouse
@@ -196,7 +196,7 @@ def test_every_section_of_the_methods_that_code_cites_exists() -> None:
 
 def test_every_key_of_a_study_is_explained() -> None:
     explained = (ROOT / "docs" / "studies.md").read_text("utf-8").split("## A larger example")[0]
-    kinds = (Study, CorpusSpec, ProtocolSpec, CustomSpec, ReferenceSpec)
+    kinds = (Study, CorpusSpec, ProtocolSpec, CustomSpec, LearningRateSpec, ReferenceSpec)
     keys = {field.name for kind in kinds for field in fields(kind)} - {"corpus", "protocol", "references", "custom"}
     sequences = (ROOT / "docs" / "sequences.md").read_text("utf-8")
     assert {field.name for field in fields(DerivedSpec) if f"`{field.name}`" not in sequences} == set()

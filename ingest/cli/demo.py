@@ -121,7 +121,8 @@ def _study(recipe: Recipe, folder: Path, checkpoints: Path) -> Study:
     import tomllib
 
     from ingest.demo import write_corpus
-    from ingest.study import ReferenceSpec, parse_study
+    from ingest.demo.recipe import FINAL_LEARNING_RATE
+    from ingest.study import LearningRateSpec, ReferenceSpec, parse_study
 
     table = tomllib.loads((files("ingest") / "demo" / "study.toml").read_text("utf-8"))
     study = parse_study({"name": _name(recipe), **table}, where="the demo's study", folder=folder)
@@ -131,6 +132,9 @@ def _study(recipe: Recipe, folder: Path, checkpoints: Path) -> Study:
         root=checkpoints,
         family=recipe.name,
         tokens_per_step=recipe.batch_size * recipe.sequence_length,
+        learning_rate=LearningRateSpec(
+            recipe.peak_learning_rate, recipe.warmup_steps, recipe.steps[-1], FINAL_LEARNING_RATE
+        ),
         corpus_path=corpus,
         corpus_name=_name(recipe),
         references=(ReferenceSpec("unigram", text=training),),

@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 from ingest.demo.text import TextSource
 
+#: What the learning rate ends at, as a share of its peak.
+FINAL_LEARNING_RATE = 0.1
+
 
 @dataclass(frozen=True)
 class Run:

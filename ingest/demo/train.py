@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.demo.recipe import Recipe, Run
+from ingest.demo.recipe import FINAL_LEARNING_RATE, Recipe, Run
 
 if TYPE_CHECKING:
     import torch
 
 REPORT_EVERY = 10
-_FINAL_LEARNING_RATE = 0.1
 _ORDER_SEED = 1_000  # apart from the seeds of the initialisations
 
 
@@ -32,7 +31,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
         return recipe.peak_learning_rate * step / recipe.warmup_steps
     progress = (step - recipe.warmup_steps) / (recipe.steps[-1] - recipe.warmup_steps)
     cosine = (1 + math.cos(math.pi * progress)) / 2
-    return recipe.peak_learning_rate * (_FINAL_LEARNING_RATE + (1 - _FINAL_LEARNING_RATE) * cosine)
+    return recipe.peak_learning_rate * (FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * cosine)
 
 
 def initial_model(recipe: Recipe, run: Run) -> Any:

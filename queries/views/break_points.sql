@@ -1,6 +1,6 @@
 -- Where each curve over training speeds up most, one doubling of training to either side.
 -- Grain: one row per (family, model, seed, metric, source, corpus, protocol, run_set).
--- Source: Chen et al. 2024; the axis of log2(step + 1) is an extension.
+-- Source: Chen et al. 2024, of any curve; break_points_with takes another distance or axis.
 -- requires: break_points_with
 create or replace view analysis.break_points as
 select

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+from ingest.cli.demo import _study
 from ingest.demo import STANDARD, TINY, TrainingFailed, TrainingUnderWay, train_all, write_corpus
 from ingest.demo.recipe import Recipe, Run
 from ingest.demo.text import Document, Texts, is_prose, load_texts
@@ -152,6 +153,16 @@ def test_the_learning_rate_warms_up_to_its_peak_and_ends_at_a_tenth_of_it() -> N
     assert max(rates) == pytest.approx(peak)
     assert rates[-1] == pytest.approx(peak / 10)
     assert rates[STANDARD.warmup_steps :] == sorted(rates[STANDARD.warmup_steps :], reverse=True)
+
+
+def test_the_demos_study_states_the_learning_rates_that_it_trains_with(tmp_path: Path) -> None:
+    for recipe in (STANDARD, TINY):
+        schedule = _study(recipe, tmp_path, tmp_path / recipe.name / "checkpoints").learning_rate
+        assert schedule is not None
+        steps = range(1, recipe.steps[-1] + 1)
+        trained = [learning_rate(recipe, step) for step in steps]
+        assert [schedule.at(step) for step in steps] == pytest.approx(trained, rel=1e-12)
+        assert schedule.at(0) == 0
 
 
 def test_a_model_learns_a_text_that_repeats_itself() -> None:

@@ -20,6 +20,7 @@ from ingest.checkpoints import CheckpointReader
 from ingest.hub import PAUSES, CacheFull, HubRefused, HubSource, HubUnreachable, NotCached
 from ingest.hub_cache import evict, free_bytes, snapshot
 from ingest.locations import CheckpointLocation, MissingCheckpoint, MissingRevision
+from ingest.study import LearningRateSpec
 from ingest.suite import load_suite
 from ingest.weight_files import UnsafeWeights
 from ingest.weights import read_weights
@@ -465,5 +466,8 @@ def test_a_source_knows_names_sizes_outliers_and_tokens_seen() -> None:
     assert at(512) in hub.locate()
     assert hub.tokens_seen("14m", 143000) == 299_892_736_000
     assert source(tokens_per_step=10).tokens_seen("14m", 3) == 30
+    assert hub.learning_rate("410m", 143000) == pytest.approx(3e-5)
+    own = LearningRateSpec(peak=1.0, warmup_steps=10, last_step=20, final_fraction=0.5)
+    assert [source(learning_rate=own).learning_rate("410m", step) for step in (0, 5, 10, 20)] == [0.0, 0.5, 1.0, 0.5]
     assert hub.n_bytes(at(0)) == 53_301_248
     assert source(family="mine").family == "mine"

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ingest.layers import TAGGER
 from ingest.setting import missing_layers
-from ingest.study import CorpusSpec, ReferenceSpec, Study
+from ingest.study import CorpusSpec, LearningRateSpec, ReferenceSpec, Study
 from ingest.tagging import MissingTaggerData
 from tests.conftest import Outcome
 from tests.contents import findings, frame
@@ -73,6 +74,26 @@ def test_tokens_seen_and_flops_follow_from_the_tokens_of_a_step(database: Databa
     ):
         assert seen == 1000 * step
         assert flops == 6 * parameters * seen
+
+
+def test_learning_rates_follow_from_the_schedule_and_are_filled_in_by_a_later_plan(
+    database: Database, study: Study
+) -> None:
+    query = "select step, learning_rate from analysis.checkpoints order by step"
+    small = replace(study, models=study.models[:1], seeds=(0,), kinds=())
+    ingest(database, small)
+    steps = [step for step, rate in rows(database, query) if rate is None]
+    assert len(steps) == 3
+    schedule = LearningRateSpec(peak=0.01, warmup_steps=2, last_step=max(steps), final_fraction=0.1)
+    ingest(database, replace(small, learning_rate=schedule))
+    for step, rate in rows(database, query):
+        cosine = (1 + np.cos(np.pi * (step - 2) / (max(steps) - 2))) / 2
+        expected = 0.01 * (step / 2 if step < 2 else 0.1 + 0.9 * cosine)
+        assert rate == pytest.approx(expected, rel=1e-12)
+    before = rows(database, query)
+    # What is known stays, like tokens seen.
+    ingest(database, replace(small, learning_rate=replace(schedule, peak=1.0)))
+    assert rows(database, query) == before
 
 
 # --- parts of speech -------------------------------------------------------------------------------------------------

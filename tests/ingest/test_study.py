@@ -13,6 +13,7 @@ from ingest.study import (
     BadStudy,
     CorpusSpec,
     CustomSpec,
+    LearningRateSpec,
     ProtocolSpec,
     ReferenceSpec,
     Study,
@@ -77,6 +78,18 @@ def test_every_key_is_read_and_paths_start_at_the_file(tmp_path: Path, monkeypat
             ReferenceSpec("pile", counts=Path("/data/pile.npy"), smoothing="none", repair=True),
         ),
     )
+
+
+def test_a_schedule_of_the_learning_rate_is_a_table_of_its_own(tmp_path: Path) -> None:
+    table = "[learning_rate]\npeak = 1e-3\nwarmup_steps = 100\nlast_step = 1100\nfinal_fraction = 0"
+    rate = read_study(study_file(tmp_path, table)).learning_rate
+    assert rate == LearningRateSpec(1e-3, 100, 1100, 0.0)
+    assert rate is not None
+    assert [rate.at(step) for step in (0, 50, 100, 600, 1100, 2000)] == pytest.approx([0, 5e-4, 1e-3, 5e-4, 0, 0])
+    with pytest.raises(BadStudy, match=r"\[learning_rate\] of .* lacks final_fraction"):
+        read_study(study_file(tmp_path, table.replace("\nfinal_fraction = 0", "")))
+    with pytest.raises(BadStudy, match=r"last_step .* must come after the warm-up of 1100 steps, not be 1100"):
+        read_study(study_file(tmp_path, table.replace("= 100\n", "= 1100\n")))
 
 
 def test_a_reference_of_n_grams_says_how_its_text_is_counted(tmp_path: Path) -> None:

@@ -218,6 +218,7 @@ def test_a_folder_is_a_source_without_a_network(tmp_path: Path) -> None:
     assert source.is_here(first)
     assert source.n_bytes(first) == (root / "tiny" / "seed0" / "step0" / "model.safetensors").stat().st_size
     assert source.tokens_seen("tiny", 4) == 28
+    assert source.learning_rate("tiny", 4) is None
     assert FolderSource(root, "mine").family == "mine"
     (root / "tiny" / "seed0" / "step0" / "tokenizer.json").unlink()
     assert source.tokenizer([first, second]) == second.path

@@ -101,6 +101,24 @@ def test_statistics_of_phases_equal_pandas(
             assert row[f"mean_{name}"] == pytest.approx(by_step.loc[own.index, name].mean(), rel=1e-12)
 
 
+def test_the_learning_rates_at_both_ends_of_a_phase_are_those_of_its_steps(
+    connection: Connection, text: Text, readings: pd.DataFrame
+) -> None:
+    assert statistics(connection, "estimated")[["first_learning_rate", "last_learning_rate"]].isna().all(axis=None)
+    # One seed was planned before anybody knew the schedule.
+    connection.execute(
+        """
+        update warehouse.checkpoint set learning_rate = 0.01 / (step + 1)
+        where run_id <> (select min(run_id) from warehouse.run)
+        """
+    )
+    for definition in ("estimated", "fehlauer-2025"):
+        found = statistics(connection, definition)
+        for phase, (first, last) in PHASES.items():
+            assert found.loc[phase, "first_learning_rate"] == pytest.approx(0.01 / (first + 1), rel=1e-12)
+            assert found.loc[phase, "last_learning_rate"] == pytest.approx(0.01 / (last + 1), rel=1e-12)
+
+
 def test_reconvergence_is_told_for_the_last_phase_only(connection: Connection, text: Text) -> None:
     add_curve(connection, text, add_model(connection, text, "one"), STEPS, KL)
     for definition in ("estimated", "fehlauer-2025"):

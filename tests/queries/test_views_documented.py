@@ -14,7 +14,7 @@ EVALUATION = "corpus, protocol, family, model, seed, step"
 RUN = "corpus, protocol, family, model, seed"
 
 CONTRACT = {
-    "checkpoints": "family, model, seed, step, parameters, revision, status, reason",
+    "checkpoints": "family, model, seed, step, parameters, revision, status, reason, tokens_seen, flops, learning_rate",
     "tokens": "corpus, token_id, chunk_id, document, position, vocab_id, piece, char_start, char_end",
     "comparisons": f"{COMPARISON}, n_pairs, complete",
     "token_score": f"{EVALUATION}, token_id, surprisal, entropy, rank, top_vocab_id, top_surprisal",
@@ -46,7 +46,11 @@ CONTRACT = {
     "phase_boundaries": "definition, corpus, protocol, family, model, phase",
     "phase_statistics": (
         "definition, corpus, protocol, family, model, phase, first_step, last_step, convergence_change, "
-        "slope_per_log2_step, reconverged_fraction, divergence_reduction"
+        "slope_per_log2_step, reconverged_fraction, divergence_reduction, first_learning_rate, last_learning_rate"
+    ),
+    "phase_intervals": (
+        "name, corpus, protocol, family, model, boundary, step, lower, upper, share, confidence, n_documents, "
+        "n_samples, seed, made_at"
     ),
     "conditional_phases": (
         "definition, corpus, protocol, family, model, layer, value, n_tokens, phase, first_step, last_step, "
