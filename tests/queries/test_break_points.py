@@ -101,6 +101,15 @@ def test_the_first_of_equal_breaks_is_taken(connection: Connection, text: Text) 
     assert break_point(connection) == pytest.approx((1, 0.0, 1.0, 1.0))
 
 
+@pytest.mark.parametrize("first", [2, 6, 19])
+def test_a_whole_doubling_on_either_side_is_room_enough_whatever_rounding_says(
+    connection: Connection, text: Text, first: int
+) -> None:
+    # In floating point log2(2 (s + 1)) - 1 is below log2(s + 1) for 2 and 6, and above the other end for 19.
+    store_metric(connection, text, [first, 2 * first + 1, 4 * first + 3], [0.0, 1.0, 3.0], True)
+    assert break_point(connection) == pytest.approx((2 * first + 1, 1.0, 2.0, 1.0))
+
+
 def test_a_curve_without_room_on_both_sides_has_no_break(connection: Connection, text: Text) -> None:
     store_metric(connection, text, [0, 1], [1.0, 2.0], True)
     query = "select break_step, acceleration, value, standard_error, n_steps from analysis.break_points"

@@ -101,6 +101,15 @@ def test_statistics_of_phases_equal_pandas(
             assert row[f"mean_{name}"] == pytest.approx(by_step.loc[own.index, name].mean(), rel=1e-12)
 
 
+def test_checkpoints_without_a_complete_comparison_count_in_no_mean(
+    connection: Connection, text: Text, readings: pd.DataFrame
+) -> None:
+    before = statistics(connection, "estimated")
+    run_id = int((connection.execute(b"select min(run_id) from warehouse.run").fetchone() or (0,))[0])
+    add_evaluation(connection, text, run_id, 100, surprisal=90.0, entropy=5.0)
+    pd.testing.assert_frame_equal(statistics(connection, "estimated"), before)
+
+
 def test_the_learning_rates_at_both_ends_of_a_phase_are_those_of_its_steps(
     connection: Connection, text: Text, readings: pd.DataFrame
 ) -> None:
