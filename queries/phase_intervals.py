@@ -53,7 +53,7 @@ class PartialSums(WarehouseError):
 class Request:
     """What to fit; None and no models mean whatever there is."""
 
-    name: str = "bootstrap"
+    name: str = "phases"
     samples: int = 1000
     seed: int = 0
     confidence: float = 0.95
@@ -97,7 +97,9 @@ def fit_phases(database: Database, request: Request) -> tuple[Fit, list[Boundary
 
     Raises NoCurve, SeveralCurves, PartialSums, TooFewDocuments.
     """
-    with database.engine().connect() as connection:
+    # All that is read is of one moment, whoever flags a run meanwhile.
+    engine = database.engine().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    with engine.connect() as connection:
         curves = _read(connection, request)
         boundaries = _boundaries(driver(connection), curves, request)
     fit = _fit(curves, request)

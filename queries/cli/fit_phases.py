@@ -8,10 +8,10 @@ from queries.cli.options import format_option
 
 
 @click.command()
-@click.option("--corpus", help="Corpus; needed where several have curves.")
-@click.option("--protocol", help="Protocol; needed where there are several.")
-@click.option("--family", help="Family of models; needed where there are several.")
-@click.option("--model", "models", multiple=True, help="Model, once for each; all of the family without.")
+@click.option("--corpus", help="Corpus, where several were measured.")
+@click.option("--protocol", help="Protocol, where there are several.")
+@click.option("--family", help="Family of models, where there are several.")
+@click.option("--model", "models", multiple=True, help="This model only; may be repeated.")
 @click.option("--samples", type=click.IntRange(min=1), default=1000, show_default=True, help="Samples of documents.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the samples.")
 @click.option(
@@ -21,7 +21,7 @@ from queries.cli.options import format_option
     show_default=True,
     help="Share of the samples within an interval.",
 )
-@click.option("--name", default="bootstrap", show_default=True, help="Name of the fit; one of this name is replaced.")
+@click.option("--name", default="phases", show_default=True, help="Name to store the fit under.")
 @format_option
 def phases(form: str, **asked: object) -> None:
     """Estimate an interval for each boundary between phases, by a bootstrap over documents.

@@ -26,7 +26,7 @@ inner join warehouse.model as model on result.model_id = model.model_id;
 
 comment on view analysis.phase_intervals is
     'Intervals of the estimated boundaries between phases: how far other documents would move them.';
-comment on column analysis.phase_intervals.name is 'name of the fit, bootstrap unless it was given another';
+comment on column analysis.phase_intervals.name is 'name of the fit, phases unless it was given another';
 comment on column analysis.phase_intervals.corpus is 'name of the corpus';
 comment on column analysis.phase_intervals.protocol is 'name of the protocol';
 comment on column analysis.phase_intervals.family is 'suite of models';

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import psycopg
 import pytest
 
+from tests.conftest import Outcome
+from tests.contents import frame
 from tests.queries.measured import Measured
 from tests.queries.rows import Connection, Text, add_curve, add_model, add_run, add_text, insert
 from tests.queries.test_phases import STEPS, simulations
 from tests.queries.test_views import ask
 from warehouse.database import Database
+
+Command = Callable[..., Outcome]
 
 CURVE = ["family", "model", "seed", "metric", "source", "corpus", "protocol", "run_set"]
 
@@ -177,6 +183,35 @@ def test_every_curve_of_a_warehouse_has_its_break(measured: Measured) -> None:
         breaks += len(expected)
         assert row["acceleration"] == pytest.approx(expected.max() if len(expected) else np.nan, nan_ok=True, rel=1e-9)
     assert breaks == 2 * 4 * 9 + 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "key", "way"), [("lambada_openai/perplexity", "ppl", -1), ("lambada_openai/acc", "acc", 1)]
+)
+@pytest.mark.parametrize(("axis", "delta"), [("log_step", 1.0), ("step", 5000.0)])
+def test_published_results_break_where_an_independent_program_says(
+    named_database: Database,
+    command: Command,
+    shared_data: Path,
+    metric: str,
+    key: str,
+    way: int,
+    axis: str,
+    delta: float,
+) -> None:
+    folder = shared_data / "pythia" / "evals" / "pythia-70m"
+    arguments = ("--family", "pythia", "--path-pattern", "{model}_step{step}.json")
+    assert command("import", "metrics", str(folder), *arguments).status == 0
+    results = {
+        int(path.stem.split("step")[1]): json.loads(path.read_text())["results"]["lambada_openai"][key]
+        for path in folder.rglob("*.json")
+    }
+    steps = sorted(results)
+    expected = accelerations(steps, [results[step] for step in steps], delta, axis, way)
+    query = "select * from break_points_with(%s, %s) where metric = %s"
+    [row] = frame(named_database, query, delta, axis, metric).to_dict("records")
+    assert (row["model"], row["seed"], row["n_steps"], row["higher_is_better"]) == ("70m", 0, len(steps), way == 1)
+    assert (row["break_step"], row["acceleration"]) == (expected.idxmax(), pytest.approx(expected.max(), rel=1e-9))
 
 
 def test_conditions_on_names_reach_the_tables_of_every_curve(measured: Measured) -> None:
