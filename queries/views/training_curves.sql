@@ -110,7 +110,7 @@ group by family, model, seed, corpus, protocol, step, outlier
 
 union all
 
--- All seeds of a model together.
+-- All seeds of a model together. Of reverse kinds q is the earlier side, and p of final_reverse always the last step.
 select
     family,
     model,
@@ -120,7 +120,7 @@ select
     corpus,
     protocol,
     run_set,
-    step,
+    case when kind in ('step_reverse', 'final_reverse') then step_q else step end as step,
     convergence as value,
     se_total as standard_error,
     true as higher_is_better,
@@ -155,18 +155,18 @@ comment on column analysis.training_curves.model is 'name of the model within it
 comment on column analysis.training_curves.seed is
     'seed of the training run; NULL for convergence, which is of all seeds';
 comment on column analysis.training_curves.metric is
-    'surprisal, accuracy, entropy, kl_uniform, kl_unigram, anisotropy, convergence, ...; or an imported task and metric';
+    'surprisal, accuracy, entropy, kl_uniform, kl_unigram, anisotropy, convergence, ...; or an imported result';
 comment on column analysis.training_curves.source is
     'where an imported result came from; NULL for what was measured here';
 comment on column analysis.training_curves.corpus is 'name of the corpus; NULL for imported results';
 comment on column analysis.training_curves.protocol is 'name of the protocol; NULL for imported results';
 comment on column analysis.training_curves.run_set is
     'default: without flagged runs; all: with them; NULL for a curve of one run';
-comment on column analysis.training_curves.step is 'optimiser steps taken';
+comment on column analysis.training_curves.step is 'optimiser steps taken, in reverse kinds by q';
 comment on column analysis.training_curves.value is
     'surprisal, entropy, KL and convergence in nats, accuracies as shares, results in the unit of their metric';
 comment on column analysis.training_curves.standard_error is
-    'standard error: se_document of surprisal, se_total of convergence, over items of the rest; NULL where there is none';
+    'standard error: se_document of surprisal, se_total of convergence, over items of the rest; NULL where none';
 comment on column analysis.training_curves.higher_is_better is
     'which way the metric improves: true upwards, false downwards; NULL where neither is better';
 comment on column analysis.training_curves.outlier is

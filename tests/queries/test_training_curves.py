@@ -106,6 +106,20 @@ def test_comparisons_that_are_not_complete_are_no_part_of_a_curve(connection: Co
     assert connection.execute(query.encode()).fetchall() == [(0, -1.0), (1, -0.5)]
 
 
+def test_a_curve_of_a_reverse_kind_is_over_the_steps_of_q(connection: Connection, text: Text) -> None:
+    model = add_model(connection, text, "one")
+    for p, q, kl in [(1, 0, 0.5), (4, 1, 0.4)]:
+        add_curve(connection, text, model, [p], [kl], kind="step_reverse", step_q=q)
+        add_curve(connection, text, model, [4], [kl + 1], kind="final_reverse", step_q=q)
+    query = "select metric, step, value from analysis.training_curves order by metric, step"
+    assert connection.execute(query.encode()).fetchall() == [
+        ("convergence_final_reverse", 0, -1.5),
+        ("convergence_final_reverse", 1, -1.4),
+        ("convergence_step_reverse", 0, -0.5),
+        ("convergence_step_reverse", 1, -0.4),
+    ]
+
+
 def test_imported_results_are_curves_unless_the_checkpoint_holds_weights_of_another(
     connection: Connection, text: Text
 ) -> None:
