@@ -75,7 +75,7 @@ def _comparable(table: pd.DataFrame, model: str | None) -> pd.DataFrame:
         table = table[table["model"].isna() | (table["model"] == model)]
     dropped = [name for name in table if name in _INCIDENTAL or (name.endswith("_id") and name not in _LASTING)]
     table = table.drop(columns=dropped)
-    lists = [name for name in table if any(isinstance(value, list) for value in table[name].head(1))]
+    lists = [name for name in table if any(isinstance(value, list) for value in table[name])]
     keys = [name for name in table if table[name].dtype != float and name not in lists]
     # Rows of equal keys would come in the order of a plan.
     assert not table.duplicated(keys).any(), keys
