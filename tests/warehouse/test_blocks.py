@@ -18,8 +18,15 @@ from warehouse.facts import copy_units, driver
 N_TOKENS = 600
 
 
+@pytest.fixture(params=["stored", "sent"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How arrays are read: as stored, where the server lets us, or as sent."""
+    monkeypatch.setattr(blocks, "_MANY", 0 if request.param == "stored" else 1 << 30)
+    return str(request.param)
+
+
 @pytest.fixture
-def connection(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+def connection(database: Database, monkeypatch: pytest.MonkeyPatch, form: str) -> Iterator[Connection]:
     """A connection in a transaction; units are read two at a time by up to three sessions."""
     monkeypatch.setattr(blocks, "_PORTION", 2)
     monkeypatch.setattr(blocks, "_SESSIONS", 3)
@@ -53,6 +60,31 @@ def test_units_come_back_whole_and_those_without_facts_do_not(connection: Connec
     found = read_units(connection, schema.divergence_chunk, [*range(1, 8), 99], ["kl"])
     assert_same({pair: kl_of(columns) for pair, columns in found}, written)
     assert list(read_units(connection, schema.divergence_chunk, [], ["kl"])) == []
+
+
+def test_arrays_are_read_as_stored_where_a_superuser_is_on_the_servers_machine(
+    connection: Connection, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    written = write(connection, range(1, 9))
+    query = "select usesuper and inet_server_addr() is null from pg_user where usename = current_user"
+    may = connection.exec_driver_sql(query).scalar_one() and form == "stored"
+    monkeypatch.setattr(blocks, "decode" if may else "decode_stored", refuse)
+    assert_same(
+        {pair: kl_of(c) for pair, c in read_units(connection, schema.divergence_chunk, list(written), ["kl"])}, written
+    )
+    monkeypatch.setattr(blocks, "decode_stored" if may else "decode", refuse)
+    with pytest.raises(AssertionError, match="decoded"):
+        next(read_units(connection, schema.divergence_chunk, [1], ["kl"]))
+
+
+def test_few_units_leave_no_function_behind(database: Database) -> None:
+    with database.engine().begin() as connection:
+        write(connection, range(1, 3))
+        assert len(list(read_units(connection, schema.divergence_chunk, [1, 2], ["kl"]))) == 2
+        assert connection.exec_driver_sql("select count(*) from pg_proc where proname = 'stored_bytes'").scalar() == 0
 
 
 def scans(connection: Connection) -> list[str]:
