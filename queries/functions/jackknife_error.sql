@@ -36,12 +36,13 @@ spread as (
         count(*)::double precision as n,
         coalesce(seeds_per_pair, case sum(weighted.pairs) when n_pairs then 1 when 2 * n_pairs then 2 end) as per_pair,
         sum(weighted.total) as total,
-        var_pop(weighted.weight) as weights,
-        covar_pop(weighted.weight, weighted.weight * weighted.total) as both,
-        var_pop(weighted.weight * weighted.total) as totals,
+        -- Variances and covariance by functions of two arguments, which gather what they need once for all of them.
+        regr_sxx(weighted.weight * weighted.total, weighted.weight) / count(*) as weights,
+        regr_sxy(weighted.weight * weighted.total, weighted.weight) / count(*) as both,
+        regr_syy(weighted.weight * weighted.total, weighted.weight) / count(*) as totals,
         var_pop(weighted.mean) as means
     from weighted
-    having count(*) = count(weighted.weight * weighted.total)
+    having count(*) = regr_count(weighted.weight * weighted.total, weighted.weight)
 ),
 
 jackknife as (
