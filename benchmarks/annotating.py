@@ -84,8 +84,8 @@ def _questions(database: Database, n_tokens: int, n_steps: int) -> Iterator[Clai
             50.0,
             ours=f"{milliseconds:.0f} ms",
             other="50 ms",
-            note=f"{n_rows:,} rows with every column, in order, from stored sums; fetched by psycopg in binary form, in "
-            f"text form, its default, {in_text:.0f} ms",
+            note=f"{n_rows:,} rows with every column, in order, from stored sums; fetched by psycopg in binary form; "
+            f"in text {in_text:.0f} ms",
         )
         stored = timed(partial(_ask, reader, _one_step("conditional_convergence"), "pos"))
         exact = timed(partial(_ask, reader, _one_step("conditional_convergence_exact"), "pos"))

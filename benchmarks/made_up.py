@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, insert, select
 
 from warehouse import dimensions, ledger, schema
 from warehouse.annotations import load_layer
 from warehouse.comparisons import derive
 from warehouse.evaluations import Evaluation, load_evaluations
+from warehouse.items import Paradigm, ParadigmKind, Role
 from warehouse.layer import TOTAL, Category, Layer
 from warehouse.pairs import Pair, load_pairs
 from warehouse.values import CorpusValues
@@ -65,24 +66,60 @@ class Plan:
 
 def plan(connection: Connection, *, name: str, n_tokens: int, n_seeds: int, n_steps: int, layers: bool) -> Plan:
     """Write a corpus, its layers if any, and the ledger of a study of one model; make up what was measured."""
-    made, visit = _plan(connection, name, n_tokens, n_seeds, n_steps, LAYERS if layers else {})
-    return replace(made, visits=[visit(step) for step in range(n_steps)])
+    random = np.random.default_rng(n_tokens + n_seeds)
+    corpus = _corpus(connection, name, n_tokens, random, LAYERS if layers else {})
+    model = _model(connection, corpus, name, range(n_seeds), n_steps, ("seed",))
+    return replace(corpus.plan(n_seeds), visits=[_visit(corpus, model, step, random) for step in range(n_steps)])
 
 
-def fill(engine: Engine, *, name: str, n_tokens: int, n_seeds: int, n_steps: int, layers: Collection[str]) -> Plan:
-    """Write a study of one model with all that was measured, one visit after another; what is returned has none."""
+def fill(
+    engine: Engine,
+    *,
+    name: str,
+    n_tokens: int,
+    n_seeds: int,
+    n_steps: int,
+    layers: Collection[str],
+    models: Collection[str] = ("model",),
+    kinds: Collection[str] = ("seed",),
+    with_items: bool = False,
+) -> Plan:
+    """Write a study with all that was measured, one visit after another; what is returned has none.
+
+    kinds: of comparisons: seed, and perhaps step and final. with_items: documents play roles in items.
+    """
+    random = np.random.default_rng(n_tokens + n_seeds)
     with engine.begin() as connection:
         sizes = {layer: LAYERS[layer] for layer in layers}
-        made, visit_of = _plan(connection, name, n_tokens, n_seeds, n_steps, sizes)
-    for step in range(n_steps):
-        visit = visit_of(step)
+        corpus = _corpus(connection, name, n_tokens, random, sizes, with_items)
+        made = corpus.plan(n_seeds)
+    for model_name in models:
         with engine.begin() as connection:
-            load_evaluations(connection, visit.evaluations, made.values)
-            ids = load_pairs(connection, visit.pairs, made.corpus_id, made.first_token_id, made.values)
-            known = {key: pair.kl for key, pair in zip(ids, visit.pairs, strict=True) if key is not None}
-            mixtures = {made.seeds: visit.mixture}
-            derive(connection, visit.comparison_id, made.values, known=known, mixtures=mixtures)
+            model = _model(connection, corpus, model_name, made.seeds, n_steps, kinds)
+        for step in range(n_steps):
+            visit = _visit(corpus, model, step, random)
+            with engine.begin() as connection:
+                load_evaluations(connection, visit.evaluations, made.values)
+                _compare(connection, made, visit.pairs, visit.comparison_id, {made.seeds: visit.mixture})
+        for key, comparison_id in model.comparison_ids.items():
+            if key.kind != "seed":
+                units = [(model.evaluation_ids[s, key.step], model.evaluation_ids[s, key.step_q]) for s in made.seeds]
+                with engine.begin() as connection:
+                    _compare(connection, made, _pairs(corpus, units, random), comparison_id, {})
     return made
+
+
+def _compare(
+    connection: Connection,
+    made: Plan,
+    pairs: list[Pair],
+    comparison_id: int,
+    mixtures: Mapping[tuple[int, ...], NDArray[np.float32]],
+) -> None:
+    """Load pairs and derive their comparison."""
+    ids = load_pairs(connection, pairs, made.corpus_id, made.first_token_id, made.values)
+    known = {key: pair.kl for key, pair in zip(ids, pairs, strict=True) if key is not None}
+    derive(connection, comparison_id, made.values, known=known, mixtures=mixtures)
 
 
 def layer(name: str, size: int, n_tokens: int, random: np.random.Generator) -> Layer:
@@ -93,49 +130,51 @@ def layer(name: str, size: int, n_tokens: int, random: np.random.Generator) -> L
     return Layer(name, "categorical", categories, codes, None, "made up", "made up")
 
 
-def _plan(
-    connection: Connection, name: str, n_tokens: int, n_seeds: int, n_steps: int, layers: Mapping[str, int]
-) -> tuple[Plan, Callable[[int], Visit]]:
-    """A study without visits, and what makes up the visit to each step."""
-    random = np.random.default_rng(n_tokens + n_seeds)
-    corpus_id, first_token_id, reference_id = _corpus(connection, name, n_tokens, random)
-    for layer_name, size in layers.items():
-        load_layer(connection, corpus_id, layer(layer_name, size, n_tokens, random))
-    model_id, checkpoints = _checkpoints(connection, name, n_seeds, n_steps)
-    protocol_id = dimensions.find_or_make(
-        connection,
-        schema.protocol,
-        {"name": "default"},
-        windows="concatenated",
-        window=2048,
-        bos=True,
-        vocabulary="tokenizer",
-        dtype="float32",
-        tf32=False,
-    )
-    environment_id = dimensions.save_environment(connection, {"device": "none"})
-    entries = ledger.declare_evaluations(connection, corpus_id, protocol_id, list(checkpoints.values()))
-    keys = [ledger.ComparisonKey("seed", model_id, step, model_id, step) for step in range(n_steps)]
-    comparison_ids = ledger.declare_comparisons(connection, corpus_id, protocol_id, keys)
+@dataclass(frozen=True)
+class _Corpus:
+    """A corpus as it was written, and where and against what checkpoints are measured."""
 
-    def visit(step: int) -> Visit:
-        units = [entries[checkpoints[seed, step]].evaluation_id for seed in range(n_seeds)]
-        return _visit(units, comparison_ids[keys[step]], environment_id, reference_id, n_tokens, random)
+    corpus_id: int
+    first_token_id: int
+    n_tokens: int
+    protocol_id: int
+    environment_id: int
+    reference_id: int
 
-    return Plan(corpus_id, first_token_id, tuple(range(n_seeds)), CorpusValues(corpus_id), []), visit
+    def plan(self, n_seeds: int) -> Plan:
+        """A study of it without visits."""
+        return Plan(self.corpus_id, self.first_token_id, tuple(range(n_seeds)), CorpusValues(self.corpus_id), [])
 
 
-def _corpus(connection: Connection, name: str, n_tokens: int, random: np.random.Generator) -> tuple[int, int, int]:
+@dataclass(frozen=True)
+class _Model:
+    """What the ledger has of a model. evaluation_ids: by (seed, step)."""
+
+    evaluation_ids: dict[tuple[int, int], int]
+    comparison_ids: dict[ledger.ComparisonKey, int]
+
+
+def _corpus(
+    connection: Connection,
+    name: str,
+    n_tokens: int,
+    random: np.random.Generator,
+    layers: Mapping[str, int],
+    with_items: bool = False,
+) -> _Corpus:
+    """Write a corpus with its layers."""
     tokenizer_id = dimensions.save_tokenizer(
         connection,
         name="made up",
         sha256="t" * 64,
-        length=1,
+        length=_VOCABULARY,
         bos_id=0,
         eos_id=0,
-        pieces=[("a", b"a", False, False, False)],
+        pieces=[_piece(number) for number in range(_VOCABULARY)],
     )
+    size = _TOKENS_IN_A_DOCUMENT
     place = np.arange(n_tokens, dtype=np.int32)
+    documents = [_document(start, min(start + size, n_tokens)) for start in range(0, n_tokens, size)]
     corpus_id = dimensions.save_corpus(
         connection,
         name=name,
@@ -147,11 +186,12 @@ def _corpus(connection: Connection, name: str, n_tokens: int, random: np.random.
         licence=None,
         n_characters=n_tokens,
         n_bytes=n_tokens,
-        documents=[_document(start, n_tokens) for start in range(0, n_tokens, _TOKENS_IN_A_DOCUMENT)],
+        documents=documents,
+        paradigms=_paradigms(len(documents)) if with_items else (),
         tokens={
             "vocab_ids": random.integers(0, _VOCABULARY, n_tokens).astype(np.int32),
-            "documents": place // _TOKENS_IN_A_DOCUMENT,
-            "positions": place % _TOKENS_IN_A_DOCUMENT,
+            "documents": place // size,
+            "positions": place % size,
             "char_starts": place,
             "char_ends": place + 1,
             "byte_starts": place,
@@ -168,24 +208,61 @@ def _corpus(connection: Connection, name: str, n_tokens: int, random: np.random.
         source="made up",
         sha256="r" * 64,
     )
-    corpus = schema.corpus.c
-    first = connection.execute(schema.corpus.select().where(corpus.corpus_id == corpus_id)).mappings().one()
-    return corpus_id, int(first["first_token_id"]), reference_id
+    for layer_name, n_values in layers.items():
+        load_layer(connection, corpus_id, layer(layer_name, n_values, n_tokens, random))
+    protocol_id = dimensions.find_or_make(
+        connection,
+        schema.protocol,
+        {"name": "default"},
+        windows="concatenated",
+        window=2048,
+        bos=True,
+        vocabulary="tokenizer",
+        dtype="float32",
+        tf32=False,
+    )
+    environment_id = dimensions.save_environment(connection, {"device": "none"})
+    first = select(schema.corpus.c.first_token_id).where(schema.corpus.c.corpus_id == corpus_id)
+    first_token_id = int(connection.execute(first).scalar_one())
+    return _Corpus(corpus_id, first_token_id, n_tokens, protocol_id, environment_id, reference_id)
 
 
-def _document(start: int, n_tokens: int) -> dict[str, Any]:
-    end = min(start + _TOKENS_IN_A_DOCUMENT, n_tokens)
+def _piece(number: int) -> tuple[str, bytes, bool, bool, bool]:
+    """Text and bytes of an entry of the vocabulary; whether it begins with a space, is punctuation, is special."""
+    spaced = number % 2 == 1
+    text = f"{' ' * spaced}piece{number}"
+    return text, text.encode(), spaced, False, False
+
+
+def _document(start: int, end: int) -> dict[str, Any]:
     bounds = {"char_start": start, "char_end": end, "byte_start": start, "byte_end": end}
     return {"name": f"from {start}", "first_token": start, "n_tokens": end - start, **bounds}
 
 
-def _checkpoints(
-    connection: Connection, name: str, n_seeds: int, n_steps: int
-) -> tuple[int, dict[tuple[int, int], int]]:
+def _paradigms(n_documents: int) -> list[Paradigm]:
+    """Minimal pairs, options and spans of a third of the documents each, two of them an item."""
+    forms: list[tuple[ParadigmKind, tuple[str, str]]] = [
+        ("minimal_pairs", ("good", "bad")),
+        ("options", ("correct", "incorrect-1")),
+        ("spans", ("short", "long")),
+    ]
+    third = n_documents // 3
+    return [
+        Paradigm(
+            kind, kind, "made up", tuple(Role(n // 2, roles[n % 2], part * third + n) for n in range(third // 2 * 2))
+        )
+        for part, (kind, roles) in enumerate(forms)
+    ]
+
+
+def _model(
+    connection: Connection, corpus: _Corpus, name: str, seeds: Collection[int], n_steps: int, kinds: Collection[str]
+) -> _Model:
+    """Write a model's runs, checkpoints and benchmark results, and what is wanted of them."""
     key = {"family": "made up", "name": name}
     model_id = dimensions.find_or_make(connection, schema.model, key, vocabulary_width=_VOCABULARY, objective="causal")
     checkpoints = {}
-    for seed in range(n_seeds):
+    for seed in seeds:
         run_id = dimensions.find_or_make(connection, schema.run, {"model_id": model_id, "seed": seed})
         for step in range(n_steps):
             checkpoints[seed, step] = dimensions.find_or_make(
@@ -196,39 +273,68 @@ def _checkpoints(
                 revision=f"step{step}",
                 status="ok",
             )
-    return model_id, checkpoints
+    _measure(connection, checkpoints)
+    entries = ledger.declare_evaluations(connection, corpus.corpus_id, corpus.protocol_id, list(checkpoints.values()))
+    later = {"seed": lambda step: step, "step": lambda step: step + 1, "final": lambda _: n_steps - 1}
+    keys = [
+        ledger.ComparisonKey(kind, model_id, step, model_id, later[kind](step))
+        for kind in kinds
+        for step in range(n_steps - (kind != "seed"))
+    ]
+    comparison_ids = ledger.declare_comparisons(connection, corpus.corpus_id, corpus.protocol_id, keys)
+    evaluation_ids = {cell: entries[checkpoint].evaluation_id for cell, checkpoint in checkpoints.items()}
+    return _Model(evaluation_ids, {key: comparison_ids[key] for key in keys})
 
 
-def _visit(
-    evaluation_ids: list[int],
-    comparison_id: int,
-    environment_id: int,
-    reference_id: int,
-    n_tokens: int,
-    random: np.random.Generator,
-) -> Visit:
+def _measure(connection: Connection, checkpoints: Mapping[tuple[int, int], int]) -> None:
+    """Benchmark results, which no checkpoint has the better the longer it was trained."""
+    rows = [
+        {
+            "checkpoint_id": key,
+            "name": name,
+            "source": "made up",
+            "value": abs(step - 7.5) + seed,
+            "higher_is_better": up,
+        }
+        for (seed, step), key in checkpoints.items()
+        for name, up in (("perplexity", False), ("accuracy", True))
+    ]
+    connection.execute(insert(schema.checkpoint_metric), rows)
+
+
+def _visit(corpus: _Corpus, model: _Model, step: int, random: np.random.Generator) -> Visit:
     def reals() -> NDArray[np.float32]:
-        return random.gamma(2.0, 1.5, n_tokens).astype(np.float32)
+        return _reals(corpus, random)
 
     def integers() -> NDArray[np.int32]:
-        return random.integers(1, _VOCABULARY, n_tokens).astype(np.int32)
+        return random.integers(1, _VOCABULARY, corpus.n_tokens).astype(np.int32)
 
+    evaluation_ids = [key for (_, its_step), key in model.evaluation_ids.items() if its_step == step]
     units = [
         Evaluation(
             evaluation_id=evaluation_id,
             input_digest="made up",
-            environment_id=environment_id,
+            environment_id=corpus.environment_id,
             window=2048,
             seconds=1.0,
             anisotropy=0.5,
             scores={**{name: reals() for name in _REALS}, "rank": integers(), "top_vocab_id": integers()},
-            references={reference_id: reals()},
+            references={corpus.reference_id: reals()},
         )
         for evaluation_id in evaluation_ids
     ]
-    pairs = [_pair(p, q, environment_id, reals()) for p, q in permutations(evaluation_ids, 2)]
+    (comparison_id,) = (key for of, key in model.comparison_ids.items() if (of.kind, of.step) == ("seed", step))
+    pairs = _pairs(corpus, permutations(evaluation_ids, 2), random)
     return Visit(units, pairs, comparison_id, reals())
 
 
-def _pair(p: int, q: int, environment_id: int, kl: NDArray[np.float32]) -> Pair:
-    return Pair(p, q, environment_id, kl, float(kl.astype(np.float64).mean()), 0.9, 0.5)
+def _pairs(corpus: _Corpus, units: Iterable[tuple[int, int]], random: np.random.Generator) -> list[Pair]:
+    made = []
+    for p, q in units:
+        kl = _reals(corpus, random)
+        made.append(Pair(p, q, corpus.environment_id, kl, float(kl.astype(np.float64).mean()), 0.9, 0.5))
+    return made
+
+
+def _reals(corpus: _Corpus, random: np.random.Generator) -> NDArray[np.float32]:
+    return random.gamma(2.0, 1.5, corpus.n_tokens).astype(np.float32)

@@ -36,6 +36,26 @@ def scratch_server() -> Iterator[str]:
     if given:
         yield given
         return
+    with _embedded() as url:
+        yield url
+
+
+@contextmanager
+def server_of(programs: Path) -> Iterator[str]:
+    """URL of a server of its own, run by the programs of a build of PostgreSQL."""
+    before = os.environ.get("PG_BIN")
+    os.environ["PG_BIN"] = str(programs)
+    try:
+        with _embedded() as url:
+            yield url
+    finally:
+        del os.environ["PG_BIN"]
+        if before is not None:
+            os.environ["PG_BIN"] = before
+
+
+@contextmanager
+def _embedded() -> Iterator[str]:
     with scratch_folder() as folder:
         server = EmbeddedServer(folder / "home", say=lambda _: None)
         server.start()

@@ -9,7 +9,8 @@ declare
     tangent constant double precision := least(abs(t), 1e100) / sqrt(nullif(greatest(df, 0), 0));
     sine constant double precision := tangent / sqrt(1 + tangent * tangent);
     cosine_squared constant double precision := 1 / (1 + tangent * tangent);
-    power integer := df % 2;
+    last_power constant double precision := df - 2;
+    power double precision := df % 2;
     term double precision := case when df % 2 = 0 then sine else 2 / pi() * sine * sqrt(cosine_squared) end;
     within double precision := case when df % 2 = 0 then 0 else 2 / pi() * atan(tangent) end;
     beyond double precision := 0;
@@ -17,11 +18,10 @@ begin
     if df < 1 or t = 'NaN' then
         return null;
     end if;
-    while power <= df - 2 loop
+    -- PostgreSQL raises an error where a product underflows, so stop well before.
+    while power <= last_power and term >= 1e-100 loop
         within := within + term;
         power := power + 2;
-        -- PostgreSQL raises an error where a product underflows, so stop well before.
-        exit when term < 1e-100;
         term := term * cosine_squared * (power - 1) / power;
     end loop;
     if 1 - within > 1e-6 then

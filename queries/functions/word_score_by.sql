@@ -45,14 +45,14 @@ select
     summed.evaluation_id
 from (
     select
-        score.corpus,
-        score.protocol,
-        score.family,
-        score.model,
-        score.seed,
-        score.step,
-        score.outlier,
-        score.evaluation_id,
+        item.corpus,
+        item.protocol,
+        item.family,
+        item.model,
+        item.seed,
+        item.step,
+        item.outlier,
+        item.evaluation_id,
         item.word_id as token_id,
         -- What is known of a word stands at its first piece.
         min(item.document) as document,
@@ -80,97 +80,91 @@ from (
             end
         ) as boundary_after
     from (
+        -- Unnested side by side in the select list, which takes half the time of a lateral join.
         select
-            evaluation.corpus,
-            evaluation.protocol,
-            evaluation.family,
-            evaluation.model,
-            evaluation.seed,
-            evaluation.step,
-            evaluation.outlier,
-            evaluation.evaluation_id,
-            chunk.chunk_id,
-            chunk.surprisal,
-            chunk.space_logmass,
-            chunk.punct_logmass,
-            chunk.eos_logmass,
-            lead(chunk.space_logmass[1]) over in_order as next_space,
-            lead(chunk.punct_logmass[1]) over in_order as next_punct,
-            lead(chunk.eos_logmass[1]) over in_order as next_eos
-        from analysis.evaluations as evaluation
-        inner join warehouse.score_chunk as chunk on evaluation.evaluation_id = chunk.evaluation_id
-        -- All of the names, so that a condition on any of them reaches the chunks.
-        window in_order as (
-            partition by
-                evaluation.evaluation_id,
+            score.evaluation_id,
+            score.corpus,
+            score.protocol,
+            score.family,
+            score.model,
+            score.seed,
+            score.step,
+            score.outlier,
+            unnest(piece.word_ids) as word_id,
+            unnest(piece.follow_words) as follows_word,
+            unnest(piece.precede_words) as precedes_word,
+            unnest(piece.words) as word,
+            unnest(piece.documents) as document,
+            unnest(piece.piece_counts) as n_pieces,
+            unnest(piece.char_starts) as char_start,
+            unnest(piece.char_ends) as char_end,
+            unnest(score.surprisal) as surprisal,
+            unnest(score.space_logmass) as space_logmass,
+            unnest(score.punct_logmass) as punct_logmass,
+            unnest(score.eos_logmass) as eos_logmass,
+            unnest(score.space_logmass[2:] || score.next_space) as next_space,
+            unnest(score.punct_logmass[2:] || score.next_punct) as next_punct,
+            unnest(score.eos_logmass[2:] || score.next_eos) as next_eos
+        from (
+            select
                 evaluation.corpus,
                 evaluation.protocol,
                 evaluation.family,
                 evaluation.model,
                 evaluation.seed,
                 evaluation.step,
-                evaluation.outlier
-            order by chunk.chunk_id
-        )
-    ) as score
-    inner join (
-        select
-            piece.corpus,
-            piece.chunk_id,
-            array_agg(piece.word_id order by piece.token_id) as word_ids,
-            array_agg(case when piece.is_first then not piece.begins_text end order by piece.token_id) as follow_words,
-            array_agg(piece.is_last and not piece.ends_text order by piece.token_id) as precede_words,
-            array_agg(case when piece.is_first then piece.word end order by piece.token_id) as words,
-            array_agg(piece.document order by piece.token_id) as documents,
-            array_agg(piece.n_pieces order by piece.token_id) as piece_counts,
-            array_agg(piece.char_start order by piece.token_id) as char_starts,
-            array_agg(piece.char_end order by piece.token_id) as char_ends
-        from analysis.word_pieces(punctuation) as piece
-        group by piece.corpus, piece.chunk_id
-    -- By name too, so that a condition on the corpus reaches the pieces.
-    ) as piece on score.corpus = piece.corpus and score.chunk_id = piece.chunk_id
-    cross join lateral unnest(
-        piece.word_ids,
-        piece.follow_words,
-        piece.precede_words,
-        piece.words,
-        piece.documents,
-        piece.piece_counts,
-        piece.char_starts,
-        piece.char_ends,
-        score.surprisal,
-        score.space_logmass,
-        score.punct_logmass,
-        score.eos_logmass,
-        score.space_logmass[2:] || score.next_space,
-        score.punct_logmass[2:] || score.next_punct,
-        score.eos_logmass[2:] || score.next_eos
-    ) as item (
-        word_id,
-        follows_word,
-        precedes_word,
-        word,
-        document,
-        n_pieces,
-        char_start,
-        char_end,
-        surprisal,
-        space_logmass,
-        punct_logmass,
-        eos_logmass,
-        next_space,
-        next_punct,
-        next_eos
-    )
+                evaluation.outlier,
+                evaluation.evaluation_id,
+                chunk.chunk_id,
+                chunk.surprisal,
+                chunk.space_logmass,
+                chunk.punct_logmass,
+                chunk.eos_logmass,
+                lead(chunk.space_logmass[1]) over in_order as next_space,
+                lead(chunk.punct_logmass[1]) over in_order as next_punct,
+                lead(chunk.eos_logmass[1]) over in_order as next_eos
+            from analysis.evaluations as evaluation
+            inner join warehouse.score_chunk as chunk on evaluation.evaluation_id = chunk.evaluation_id
+            -- All of the names, so that a condition on any of them reaches the chunks.
+            window in_order as (
+                partition by
+                    evaluation.evaluation_id,
+                    evaluation.corpus,
+                    evaluation.protocol,
+                    evaluation.family,
+                    evaluation.model,
+                    evaluation.seed,
+                    evaluation.step,
+                    evaluation.outlier
+                order by chunk.chunk_id
+            )
+        ) as score
+        inner join (
+            select
+                piece.corpus,
+                piece.chunk_id,
+                array_agg(piece.word_id order by piece.token_id) as word_ids,
+                array_agg(case when piece.is_first then not piece.begins_text end order by piece.token_id) as follow_words,
+                array_agg(piece.is_last and not piece.ends_text order by piece.token_id) as precede_words,
+                array_agg(case when piece.is_first then piece.word end order by piece.token_id) as words,
+                array_agg(piece.document order by piece.token_id) as documents,
+                array_agg(piece.n_pieces order by piece.token_id) as piece_counts,
+                array_agg(piece.char_start order by piece.token_id) as char_starts,
+                array_agg(piece.char_end order by piece.token_id) as char_ends
+            from analysis.word_pieces(punctuation) as piece
+            group by piece.corpus, piece.chunk_id
+        -- By name too, so that a condition on the corpus reaches the pieces.
+        ) as piece on score.corpus = piece.corpus and score.chunk_id = piece.chunk_id
+    ) as item
     group by
-        score.evaluation_id,
-        score.corpus,
-        score.protocol,
-        score.family,
-        score.model,
-        score.seed,
-        score.step,
-        score.outlier,
+        item.evaluation_id,
+        item.corpus,
+        item.protocol,
+        item.family,
+        item.model,
+        item.seed,
+        item.step,
+        item.outlier,
         item.word_id
 ) as summed
 where summed.word <> ''
