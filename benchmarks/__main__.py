@@ -15,7 +15,7 @@ from benchmarks.claim import Benchmark, Claim
 from benchmarks.document import ratio_text, update
 
 #: In the order of the table.
-NAMES = ("scoring", "all_pairs", "loading", "annotating", "memory", "resume", "growth")
+NAMES = ("scoring", "all_pairs", "loading", "annotating", "joining", "views", "blimp", "memory", "resume", "growth")
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
 Measured = list[tuple[str, Claim]]
@@ -31,7 +31,7 @@ Measured = list[tuple[str, Claim]]
 )
 def main(names: tuple[str, ...], small: bool, document: Path | None) -> None:
     """Measure the claims of every benchmark, or of those that are NAMEd: scoring, all_pairs, loading, annotating,
-    memory, resume, growth. Exits with 1 if a claim does not hold."""
+    joining, views, blimp, memory, resume, growth. Exits with 1 if a claim does not hold."""
     from benchmarks.machine import describe_run
 
     measured = measure(names or NAMES, small=small)

@@ -29,7 +29,7 @@ select
     sqrt(
         greatest(score.sum_margin2 - score.sum_margin * score.sum_margin / nullif(score.n_items, 0), 0)
         / nullif(score.n_items - 1, 0)
-        / score.n_items
+        / nullif(score.n_items, 0)
     ) as se_margin,
     evaluation.tokens_seen,
     evaluation.flops,

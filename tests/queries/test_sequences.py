@@ -284,3 +284,13 @@ def test_results_do_not_depend_on_which_evaluation_came_first(database: Database
     found = frame(database, "select distinct evaluation_p, evaluation_q from warehouse.paradigm_divergence")
     expected = {(ids[p], ids[q]) for p, q in permutations(ids, 2)}
     assert set(found.itertuples(index=False, name=None)) == expected
+
+
+def test_where_no_item_was_scored_there_is_no_accuracy(database: Database) -> None:
+    held = measure(database, n_documents=4, models=("small",), steps=(16,), unmeasured=["scores"])
+    assert all((documents(held, member)["n"] < np.bincount(held.documents)).all() for member in held.scores)
+    table = frame(database, "select n_items, accuracy, se_accuracy, margin, se_margin from minimal_pair_accuracy")
+    assert len(table) == 2 * len(held.scores)
+    assert (table.pop("n_items") == 0).all()
+    assert table.isna().all(axis=None)
+    assert frame(database, "select convergence from task_convergence where n_items = 0")["convergence"].isna().all()
