@@ -38,6 +38,11 @@ class Claim:
         """A claim that holds where the ratio stays within a bound."""
         return cls(name, ours, other, ratio, f"≤ {bound:g}", ratio <= bound, note, device)
 
+    @classmethod
+    def told(cls, name: str, ratio: float, *, ours: str, other: str, note: str = "", device: str = "cpu") -> Claim:
+        """A ratio that is told as it is, with no bound that it would have to keep."""
+        return cls(name, ours, other, ratio, "told", True, note, device)
+
 
 class Benchmark(Protocol):
     """A module of this package that measures."""

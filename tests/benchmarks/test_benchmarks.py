@@ -12,7 +12,7 @@ import pytest
 from benchmarks.__main__ import NAMES
 
 #: What a benchmark compares with, beyond what is installed for the tests.
-PEERS = {"scoring": "minicons"}
+PEERS = {"scoring": "minicons", "joining": "duckdb"}
 
 
 @pytest.mark.slow

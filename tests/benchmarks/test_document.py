@@ -75,3 +75,8 @@ def test_a_lower_bound_belongs_to_what_holds(ratio: float, holds: bool) -> None:
 @pytest.mark.parametrize(("ratio", "holds"), [(1.6, True), (1.61, False)])
 def test_an_upper_bound_belongs_to_what_holds(ratio: float, holds: bool) -> None:
     assert Claim.at_most("a", ratio, 1.6, ours="", other="").holds is holds
+
+
+def test_what_is_only_told_holds_whatever_it_is(tmp_path: Path) -> None:
+    update(tmp_path / "benchmarks.md", ORDER, [("scoring", Claim.told("a", 0.01, ours="1 s", other="1 ms"))], "monday")
+    assert rows(tmp_path / "benchmarks.md") == [["scoring", "a", "cpu", "1 s", "1 ms", "0.01", "told", "yes", "1"]]
