@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo 'make demo     install, train six small models, ingest them, show what can be asked (six minutes at most)'
 	@echo 'make test     install, then lint and run all tests, on $(WORKERS) processes (WORKERS=...)'
-	@echo 'make bench    measure what is claimed of speed and memory, write docs/benchmarks.md (half an hour)'
+	@echo 'make bench    measure what is claimed of speed and memory, write docs/benchmarks.md (an hour at most)'
 	@echo 'make lint     ruff, mypy and sqlfluff alone'
 	@echo 'make format   let ruff and sqlfluff rewrite the code'
 	@echo 'make install  install for development, and nothing else'
