@@ -26,19 +26,30 @@ from warehouse.database import Database
 
 #: Views that read facts, and the columns that a question about them has a condition on. No other view may read facts.
 FACTS_OF: Mapping[str, tuple[str, ...]] = {
+    "age_of_acquisition": ("model", "seed"),
     "conditional_convergence_exact": ("layer", "model", "step"),
     "conditional_surprisal_exact": ("layer", "model", "step"),
+    "confidence": ("model", "seed"),
+    "cross_run_distance": ("model",),
+    "forgettability": ("model", "seed"),
     "in_context_learning_score": ("model", "step"),
     "minimal_pairs": ("model", "step"),
     "option_perplexity": ("model", "step"),
     "pairwise_kl": ("kind", "model", "step"),
     "sequence_divergence": ("kind", "model", "step"),
     "sequence_score": ("model", "step"),
+    "surprisal_curves": ("model", "seed"),
     "token_annotation": ("layer",),
     "token_convergence": ("model", "step"),
+    "token_cross_run_distance": ("model",),
+    "token_learning": ("model", "seed"),
     "token_score": ("model", "step"),
     "token_top": ("model", "step"),
+    "token_trend": ("model", "seed"),
     "tokens": ("corpus",),
+    "trend_overlap": ("model", "seed"),
+    "trend_shares": ("model", "seed"),
+    "variability": ("model", "seed"),
     "word_score": ("model", "step"),
     "words": ("corpus",),
 }
@@ -118,7 +129,7 @@ def views() -> list[str]:
 
 def question(view: str, size: _Size) -> sql.Composed:
     """What is asked of a view."""
-    values = {"corpus": "text", "kind": "seed", "layer": "pos", "model": size.models[-1], "step": size.step}
+    values = {"corpus": "text", "kind": "seed", "layer": "pos", "model": size.models[-1], "seed": 0, "step": size.step}
     query = sql.SQL("select * from analysis.{}").format(sql.Identifier(view))
     conditions = [
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(values[name])) for name in FACTS_OF.get(view, ())
