@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, insert, select
 
+from ingest.divergence import mean_ranks, pair_statistics
 from warehouse import dimensions, ledger, schema
 from warehouse.annotations import load_layer
 from warehouse.comparisons import derive
@@ -323,16 +324,40 @@ def _visit(corpus: _Corpus, model: _Model, step: int, random: np.random.Generato
         )
         for evaluation_id in evaluation_ids
     ]
+    ranks = {unit.evaluation_id: mean_ranks(unit.scores["surprisal"]) for unit in units}
     (comparison_id,) = (key for of, key in model.comparison_ids.items() if (of.kind, of.step) == ("seed", step))
-    pairs = _pairs(corpus, permutations(evaluation_ids, 2), random)
+    pairs = [_pair(corpus, p, q, ranks, reals()) for p, q in permutations(units, 2)]
     return Visit(units, pairs, comparison_id, reals())
 
 
+def _pair(
+    corpus: _Corpus, p: Evaluation, q: Evaluation, ranks: Mapping[int, NDArray[np.float64]], kl: NDArray[np.float32]
+) -> Pair:
+    """A pair whose statistics are those of its scores, as `warehouse refresh` wants them."""
+    found = pair_statistics(
+        kl,
+        (p.scores["surprisal"], q.scores["surprisal"]),
+        (ranks[p.evaluation_id], ranks[q.evaluation_id]),
+        (p.scores["top_vocab_id"], q.scores["top_vocab_id"]),
+    )
+    return Pair(
+        p.evaluation_id,
+        q.evaluation_id,
+        corpus.environment_id,
+        kl,
+        found.mean_kl,
+        found.surprisal_correlation,
+        found.surprisal_rank_correlation,
+        found.top1_agreement,
+    )
+
+
 def _pairs(corpus: _Corpus, units: Iterable[tuple[int, int]], random: np.random.Generator) -> list[Pair]:
+    """Pairs whose scores are not at hand; their statistics are made up as well."""
     made = []
     for p, q in units:
         kl = _reals(corpus, random)
-        made.append(Pair(p, q, corpus.environment_id, kl, float(kl.astype(np.float64).mean()), 0.9, 0.5))
+        made.append(Pair(p, q, corpus.environment_id, kl, float(kl.mean(dtype=np.float64)), 0.9, 0.9, 0.5))
     return made
 
 

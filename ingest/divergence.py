@@ -117,26 +117,38 @@ def mixture_entropy(distributions: Sequence[Distribution]) -> Tensor:
 class PairStatistics:
     """What is stored once per ordered pair of evaluations.
 
-    mean_kl: nats per token. surprisal_correlation: Pearson, None where the surprisals of a side do not vary.
-    top1_agreement: share of tokens where both have the same most probable entry.
+    mean_kl: nats per token. surprisal_correlation: Pearson, and surprisal_rank_correlation: Spearman, None where the
+    surprisals of a side do not vary. top1_agreement: share of tokens where both have the same most probable entry.
     """
 
     mean_kl: float
     surprisal_correlation: float | None
+    surprisal_rank_correlation: float | None
     top1_agreement: float
 
 
 def pair_statistics(
     kl: NDArray[np.float32],
     surprisals: tuple[NDArray[np.float32], NDArray[np.float32]],
+    ranks: tuple[NDArray[np.float64], NDArray[np.float64]],
     top_vocab_ids: tuple[NDArray[np.int32], NDArray[np.int32]],
 ) -> PairStatistics:
-    """Statistics of a pair from its [T] arrays, p before q, T >= 1; sums are float64."""
+    """Statistics of a pair from its [T] arrays, p before q, T >= 1; sums are float64. ranks: `mean_ranks` of each side,
+    which belong to many pairs.
+    """
     return PairStatistics(
         mean_kl=float(kl.mean(dtype=np.float64)),
         surprisal_correlation=_pearson(*surprisals),
+        surprisal_rank_correlation=_pearson(*ranks),
         top1_agreement=float((top_vocab_ids[0] == top_vocab_ids[1]).mean()),
     )
+
+
+def mean_ranks(x: NDArray[Any]) -> NDArray[np.float64]:
+    """[T] rank of each value among all, from 1; equal values share the mean of their ranks. NaN comes last."""
+    _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return ranks
 
 
 def _pearson(x: NDArray[Any], y: NDArray[Any]) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from ingest.architecture import check_vocabulary
 from ingest.checkpoints import CheckpointReader, LoadedCheckpoint
 from ingest.cohort import Cohort
 from ingest.compiled import Path
+from ingest.divergence import mean_ranks
 from ingest.geometry import anisotropy, head_singular_values
 from ingest.locations import CheckpointLocation, MissingCheckpoint, MissingRevision
 from ingest.plan import Cell
@@ -88,6 +90,12 @@ class Held:
     digest: str
     surprisal: NDArray[np.float32] | None = None
     top_vocab_id: NDArray[np.int32] | None = None
+
+    @cached_property
+    def surprisal_ranks(self) -> NDArray[np.float64]:
+        """[T] mean ranks of the surprisals, which must be there; those of unmeasured tokens come last."""
+        assert self.surprisal is not None
+        return mean_ranks(self.surprisal)
 
 
 class Readings:

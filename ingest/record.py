@@ -123,6 +123,7 @@ class Recorder:
         statistics = pair_statistics(
             kl[known],
             (of_p.surprisal[known], of_q.surprisal[known]),
+            (of_p.surprisal_ranks[known], of_q.surprisal_ranks[known]),
             (of_p.top_vocab_id[known], of_q.top_vocab_id[known]),
         )
         p, q = (self._readings.cohort.entries[cell].evaluation_id for cell in pair)
@@ -133,6 +134,7 @@ class Recorder:
             kl,
             statistics.mean_kl,
             statistics.surprisal_correlation,
+            statistics.surprisal_rank_correlation,
             statistics.top1_agreement,
             token_facts,
         )

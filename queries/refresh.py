@@ -1,7 +1,8 @@
 """Computes again, in SQL and from facts alone, what the loader derived in numpy, and puts it right where it differs.
 
 One file of ``refresh/`` per derived table: it reads the temporary table ``refresh_unit`` and leaves its rows in the
-temporary table ``refreshed``. This module may not know what the rows mean. The entropy of mixtures needs the models'
+temporary table ``refreshed``. What an import of KL could not know of its pairs, and what an older version did not
+compute, is filled in likewise. This module may not know what the rows mean. The entropy of mixtures needs the models'
 predictions, which are not kept: it stays as it is. So do sums of which no token's KL is kept.
 """
 
@@ -80,6 +81,15 @@ _EVALUATIONS: LiteralString = "select evaluation_id from warehouse.evaluation"
 # In this order: the sums are of the means, and need to know how many pairs and seeds there are; results by paradigm are
 # of the sums over documents.
 _TABLES = (
+    _Derived(
+        "comparison_pair",
+        "pair_id",
+        (),
+        ("pearson", "spearman", "top1_agreement"),
+        units="select pair_id from warehouse.comparison_pair",
+        # A correlation near nothing is a small difference of large sums.
+        tolerance=1e-7,
+    ),
     _Derived("convergence_chunk", "comparison_id", ("chunk_id",), ("kl",), ("kl",)),
     _Derived(
         "comparison",

@@ -25,7 +25,7 @@ _FACTS = {
     "divergence_chunk": """
         select
             p.model, p.seed, p.step, q.model as model_q, q.seed as seed_q, q.step as step_q,
-            pair.mean_kl, pair.pearson, chunk.*
+            pair.mean_kl, pair.pearson, pair.spearman, chunk.*
         from warehouse.divergence_chunk as chunk
         inner join warehouse.comparison_pair as pair using (pair_id)
         inner join analysis.evaluations as p on p.evaluation_id = pair.evaluation_p

@@ -25,8 +25,8 @@ Kl = NDArray[np.float32]
 class Pair:
     """KL(p || q) of an ordered pair of evaluations.
 
-    kl: [T] nats; mean_kl is its mean in float64. pearson: of the two surprisals; None where one is constant.
-    top1_agreement: share of tokens with the same most probable entry. token_facts: kl is to be kept, token by token;
+    kl: [T] nats; mean_kl is its mean in float64. pearson, spearman: of the two surprisals; None where one is
+    constant. top1_agreement: share of tokens with the same most probable entry. token_facts: kl is to be kept, token by token;
     else only its mean is.
     """
 
@@ -36,6 +36,7 @@ class Pair:
     kl: Kl
     mean_kl: float
     pearson: float | None
+    spearman: float | None
     top1_agreement: float | None
     token_facts: bool = True
 
@@ -124,7 +125,7 @@ order by run_set, comparison_id
 
 
 #: Columns of a pair that its measurement fills.
-_MEASURED = ("environment_id", "n_tokens", "mean_kl", "pearson", "top1_agreement", "token_facts")
+_MEASURED = ("environment_id", "n_tokens", "mean_kl", "pearson", "spearman", "top1_agreement", "token_facts")
 
 
 def load_pair(
@@ -191,6 +192,7 @@ def _pair_row(unit: Pair) -> dict[str, object]:
         "n_tokens": len(unit.kl),
         "mean_kl": unit.mean_kl,
         "pearson": unit.pearson,
+        "spearman": unit.spearman,
         "top1_agreement": unit.top1_agreement,
         "token_facts": unit.token_facts,
     }

@@ -20,7 +20,9 @@ select
     evaluation.flops,
     evaluation.outlier,
     evaluation.evaluation_id,
-    paradigm.paradigm_id
+    paradigm.paradigm_id,
+    span.se_surprisal_short,
+    span.se_surprisal_long
 from analysis.evaluations as evaluation
 inner join warehouse.paradigm as paradigm on evaluation.corpus_id = paradigm.corpus_id and paradigm.kind = 'spans'
 cross join lateral (
@@ -29,7 +31,9 @@ cross join lateral (
         avg(short.surprisal - long.surprisal) as score,
         stddev_samp(short.surprisal - long.surprisal) / sqrt(count(*)) as se_score,
         avg(short.surprisal) as surprisal_short,
-        avg(long.surprisal) as surprisal_long
+        avg(long.surprisal) as surprisal_long,
+        stddev_samp(short.surprisal) / sqrt(count(*)) as se_surprisal_short,
+        stddev_samp(long.surprisal) / sqrt(count(*)) as se_surprisal_long
     from warehouse.item as short_item
     inner join warehouse.item as long_item
         on
@@ -81,3 +85,7 @@ comment on column analysis.in_context_learning_score.outlier is
     'the training run is flagged, and left out of run set default';
 comment on column analysis.in_context_learning_score.evaluation_id is 'key of warehouse.evaluation';
 comment on column analysis.in_context_learning_score.paradigm_id is 'key of warehouse.paradigm';
+comment on column analysis.in_context_learning_score.se_surprisal_short is
+    'standard error of surprisal_short, spans taken as independent, in nats; se_score pairs them';
+comment on column analysis.in_context_learning_score.se_surprisal_long is
+    'standard error of surprisal_long, spans taken as independent, in nats';

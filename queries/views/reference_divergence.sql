@@ -22,7 +22,11 @@ select
     reference.smoothing,
     total.outlier,
     total.evaluation_id,
-    reference.smoothing_weight
+    reference.smoothing_weight,
+    total.se_document as se_cross_entropy,
+    total.cluster,
+    total.n_clusters,
+    total.df_document
 from analysis.surprisal_by_value as total
 left join warehouse.reference_evaluation as held on total.evaluation_id = held.evaluation_id
 left join warehouse.reference_distribution as reference on held.reference_id = reference.reference_id
@@ -55,3 +59,10 @@ comment on column analysis.reference_divergence.outlier is
 comment on column analysis.reference_divergence.evaluation_id is 'key of warehouse.evaluation';
 comment on column analysis.reference_divergence.smoothing_weight is
     'counts that the next lower order stands for; NULL where nothing is interpolated';
+comment on column analysis.reference_divergence.se_cross_entropy is
+    'standard error of cross_entropy over clusters of tokens, in nats';
+comment on column analysis.reference_divergence.cluster is
+    'what standard errors take as independent: document, or chunk where documents are few';
+comment on column analysis.reference_divergence.n_clusters is 'clusters that hold scored tokens';
+comment on column analysis.reference_divergence.df_document is
+    'degrees of freedom of errors over clusters: clusters less one';

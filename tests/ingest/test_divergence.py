@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import log_softmax as scipy_log_softmax
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from ingest.divergence import (
@@ -17,6 +18,7 @@ from ingest.divergence import (
     kl_both,
     kl_divergence,
     log_softmax,
+    mean_ranks,
     mixture_entropy,
     pair_statistics,
 )
@@ -135,16 +137,25 @@ def test_pair_statistics_are_those_of_numpy() -> None:
     generator = np.random.default_rng(0)
     kl, p, q = generator.exponential(size=(3, 500)).astype(np.float32)
     top_p, top_q = generator.integers(0, 4, size=(2, 500), dtype=np.int32)
-    statistics = pair_statistics(kl, (p, q), (top_p, top_q))
+    p, q = p.round(1), q.round(1)
+    statistics = pair_statistics(kl, (p, q), (mean_ranks(p), mean_ranks(q)), (top_p, top_q))
     assert statistics.mean_kl == pytest.approx(kl.astype(np.float64).sum() / 500, rel=1e-12)
     assert statistics.surprisal_correlation == pytest.approx(np.corrcoef(p.astype(np.float64), q)[0, 1], rel=1e-9)
+    assert statistics.surprisal_rank_correlation == pytest.approx(spearmanr(p, q).statistic, rel=1e-12)
     assert statistics.top1_agreement == sum(a == b for a, b in zip(top_p, top_q, strict=True)) / 500
 
 
 def test_a_constant_side_has_no_correlation() -> None:
     kl, constant, varied = np.zeros(3, np.float32), np.full(3, 0.1, np.float32), np.arange(3, dtype=np.float32)
     ids = np.zeros(3, np.int32)
-    assert pair_statistics(kl, (constant, varied), (ids, ids)).surprisal_correlation is None
+    statistics = pair_statistics(kl, (constant, varied), (mean_ranks(constant), mean_ranks(varied)), (ids, ids))
+    assert statistics.surprisal_correlation is None
+    assert statistics.surprisal_rank_correlation is None
+
+
+def test_equal_values_share_the_mean_of_their_ranks_and_nan_comes_last() -> None:
+    x = np.array([0.5, np.nan, 0.1, 0.5, 2.0], np.float32)
+    assert mean_ranks(x).tolist() == [2.5, 5, 1, 2.5, 4]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

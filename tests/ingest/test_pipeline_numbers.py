@@ -7,6 +7,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from tests import float64
 from tests.ingested import RECIPES, SEEDS, STEPS, Ingested, rows
@@ -120,17 +121,22 @@ def test_entropy_of_the_seeds_mean_prediction_matches_float64(
 
 def test_statistics_of_pairs_match_numpy(ingested: Ingested, oracle: Oracle) -> None:
     query = """
-    select distinct p.model, p.seed, p.step, q.seed, q.step, pair.mean_kl, pair.pearson, pair.top1_agreement
+    select distinct p.model, p.seed, p.step, q.seed, q.step, pair.mean_kl, pair.pearson, pair.spearman,
+        pair.top1_agreement
     from warehouse.comparison_pair as pair
     inner join analysis.evaluations as p on p.evaluation_id = pair.evaluation_p
     inner join analysis.evaluations as q on q.evaluation_id = pair.evaluation_q
     """
     stored = rows(ingested.database, query)
     assert len(stored) == 2 * (4 * 4 * 3 + 4 * 2 * 5)
-    for model, seed_p, step_p, seed_q, step_q, mean_kl, pearson, agreement in random.Random(2).sample(stored, 20):
+    for model, seed_p, step_p, seed_q, step_q, mean_kl, pearson, spearman, agreement in random.Random(2).sample(
+        stored, 20
+    ):
         p, q = oracle.log_p(model, seed_p, step_p), oracle.log_p(model, seed_q, step_q)
         assert mean_kl == pytest.approx(float64.kl(p, q).mean(), rel=1e-5)
         assert pearson == pytest.approx(np.corrcoef(oracle.of_targets(p), oracle.of_targets(q))[0, 1], abs=1e-5)
+        # Two float64 surprisals that are one in float32 are a tie there.
+        assert spearman == pytest.approx(spearmanr(oracle.of_targets(p), oracle.of_targets(q)).statistic, abs=1e-5)
         assert agreement == pytest.approx((p.argmax(1) == q.argmax(1)).mean(), abs=1 / len(p))
 
 

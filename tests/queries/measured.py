@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from warehouse import annotations, comparisons, dimensions, evaluations, ledger, pairs, schema
 from warehouse.database import Database
@@ -423,8 +424,16 @@ def load_pair(
         held.environment_id,
         kl,
         float(np.nanmean(kl, dtype=np.float64)),
-        0.9,
-        0.5,
+        *_agreement(held, pair),
         token_facts,
     )
     return pairs.load_pair(connection, unit, held.corpus_id, held.first_token_id)
+
+
+def _agreement(held: Measured, pair: tuple[Member, Member]) -> tuple[float, float, float]:
+    """Pearson and Spearman correlation of the surprisals of two checkpoints, and the share of equal top entries."""
+    x, y = (held.scores[member]["surprisal"].astype(np.float64) for member in pair)
+    both = np.isfinite(x) & np.isfinite(y)
+    top_x, top_y = (held.scores[member]["top_vocab_id"][both] for member in pair)
+    pearson = float(np.corrcoef(x[both], y[both])[0, 1])
+    return pearson, float(spearmanr(x[both], y[both]).statistic), float((top_x == top_y).mean())

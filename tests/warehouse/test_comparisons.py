@@ -58,7 +58,7 @@ def test_a_pair_is_loaded_once(measured: Measured) -> None:
     before = frame(measured.database, query)
     with measured.database.engine().begin() as connection:
         ids = evaluation_ids(connection, measured)
-        unit = pairs.Pair(ids[p], ids[q], measured.environment_id, measured.kl[p, q] + 1, 9.0, None, None)
+        unit = pairs.Pair(ids[p], ids[q], measured.environment_id, measured.kl[p, q] + 1, 9.0, None, None, None)
         assert pairs.load_pair(connection, unit, measured.corpus_id, measured.first_token_id) is None
     assert frame(measured.database, query).equals(before)
     stored = "select mean_kl from warehouse.comparison_pair where evaluation_p = %s and evaluation_q = %s"

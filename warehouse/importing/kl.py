@@ -124,7 +124,9 @@ def _checked(unit: Unit, manifest: Manifest, target: Target, done: _Done) -> Kl:
 def _pair(pair: PairOf, kl: Kl, evaluations: Ids, environment_id: int) -> Pair:
     p, q = pair
     mean = float(np.nanmean(kl, dtype=np.float64))
-    return Pair(evaluations[p], evaluations[q], environment_id, kl, mean, pearson=None, top1_agreement=None)
+    units = evaluations[p], evaluations[q]
+    # What needs both sides' scores is filled in by a refresh, once they are imported too.
+    return Pair(*units, environment_id, kl, mean, pearson=None, spearman=None, top1_agreement=None)
 
 
 def _stored_pairs(connection: Connection, evaluations: Ids) -> dict[PairOf, tuple[int, int]]:
