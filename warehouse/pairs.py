@@ -26,8 +26,8 @@ class Pair:
     """KL(p || q) of an ordered pair of evaluations.
 
     kl: [T] nats; mean_kl is its mean in float64. pearson, spearman: of the two surprisals; None where one is
-    constant. top1_agreement: share of tokens with the same most probable entry. token_facts: kl is to be kept, token by token;
-    else only its mean is.
+    constant. top1_agreement: share of tokens with the same most probable entry. token_facts: kl is to be kept, token by
+    token; else only its mean is.
     """
 
     evaluation_p: int

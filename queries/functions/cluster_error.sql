@@ -12,7 +12,8 @@ create or replace function analysis.cluster_error(
 language sql immutable parallel safe
 as $$
 select case
-    when clusters >= greatest(min_clusters, 2)
+    -- A sum that is not known has no error; greatest, below, would take it for nothing.
+    when clusters >= greatest(min_clusters, 2) and sum_x is not null
         then sqrt(
             greatest(
                 cluster_xx

@@ -66,8 +66,11 @@ def test_clusters_count_as_one_each(measured: Measured) -> None:
     assert rows[0][0] == pytest.approx(sqrt(5 / 4 * 40) / 10)
 
 
-@pytest.mark.parametrize("arguments", ["4, 5, 8, 20, 120, 40, 16", "1, 1, 2, 2, 4, 4, 4", "0, 0, 0, 0, 0, 0, 0"])
-def test_too_few_clusters_have_no_standard_error(measured: Measured, arguments: str) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    ["4, 5, 8, 20, 120, 40, 16", "1, 1, 2, 2, 4, 4, 4", "0, 0, 0, 0, 0, 0, 0", "5, 5, 10, null, 220, 60, 20"],
+)
+def test_too_few_clusters_or_an_unknown_sum_have_no_standard_error(measured: Measured, arguments: str) -> None:
     assert ask(measured, f"select cluster_error({arguments})") == [(None,)]
 
 

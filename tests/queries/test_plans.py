@@ -114,6 +114,41 @@ QUESTIONS = {
         "document_score_chunk",
         "evaluation_id",
     ),
+    "types of a step": (
+        f"select piece, convergence from vocabulary_convergence where kind = 'seed' and {ONE_STEP}",
+        "convergence_chunk",
+        "comparison_id",
+    ),
+    "mixture of a step": (
+        f"select divergence from jensen_shannon where {ONE_STEP}",
+        "convergence_chunk",
+        "comparison_id",
+    ),
+    "entropies of a step's seeds": (
+        f"select divergence from expected_jensen_shannon where {ONE_STEP}",
+        "score_chunk",
+        "evaluation_id",
+    ),
+    "scores of a checkpoint with their errors": (
+        f"select se_entropy from expected_surprisal_exact where {ONE_STEP} and seed = 1",
+        "score_chunk",
+        "evaluation_id",
+    ),
+    "KL of a checkpoint to a reference": (
+        f"select se_document from reference_divergence_exact where {ONE_STEP} and seed = 1",
+        "reference_chunk",
+        "evaluation_id",
+    ),
+    "bytes of a checkpoint": (
+        f"select bits_per_byte from bits_per_byte where {ONE_STEP} and seed = 1",
+        "document_score_chunk",
+        "evaluation_id",
+    ),
+    "pairs of seeds at a step": (
+        f"select spearman from seed_agreement where {ONE_STEP}",
+        "comparison_pair",
+        "pair_id",
+    ),
     "a layer": ("select value from token_annotation where layer = 'pos'", "annotation_chunk", "layer_id"),
 }
 
@@ -188,6 +223,7 @@ SUMMED = (
     *("saturation", "scaling_losses", "scaling_excess"),
     *("cross_entropy_points", "cross_entropy_fit", "cross_entropy_difference", "cross_entropy_frontier"),
     *("training_curves", "break_points", "phase_boundaries", "conditional_phases"),
+    *("mean_reference_divergence", "reference_step", "metric_against_loss"),
 )
 
 

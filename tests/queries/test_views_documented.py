@@ -98,6 +98,21 @@ CONTRACT = {
     "token_cross_run_distance": "corpus, protocol, family, model, seed_p, seed_q, token_id, distance, n_steps",
     "cross_run_distance": "corpus, protocol, family, model, seed_p, seed_q, distance, n_tokens",
     "words": "corpus, document, token_id, word, n_pieces, char_start, char_end",
+    "seed_agreement": f"{COMPARISON}, seed_p, seed_q, n_tokens, kl, pearson, spearman, top1_agreement",
+    "mean_seed_agreement": f"{COMPARISON}, pearson, se_pearson, spearman, se_spearman, top1_agreement",
+    "vocabulary_convergence": f"{COMPARISON}, vocab_id, piece, n_tokens, convergence, se_document, place, percentile",
+    "jensen_shannon": "corpus, protocol, run_set, family, model, step, token_id, divergence",
+    "expected_jensen_shannon": "corpus, protocol, run_set, family, model, step, n_tokens, divergence, se_document",
+    "bits_per_byte": f"{EVALUATION}, bits_per_byte, se_document, n_bytes, n_tokens",
+    "mean_reference_divergence": (
+        "corpus, protocol, run_set, family, model, step, reference, kl_uniform, kl_reference, cross_entropy, n_seeds"
+    ),
+    "reference_step": "corpus, protocol, run_set, family, model, reference, step, kl_reference, step_after",
+    "metric_against_loss": (
+        "family, model, seed, step, name, source, value, corpus, protocol, cross_entropy, perplexity, bits_per_byte"
+    ),
+    "expected_surprisal_exact": f"{EVALUATION}, n_tokens, surprisal, se_surprisal, entropy, se_entropy, accuracy",
+    "reference_divergence_exact": f"{EVALUATION}, reference, n_tokens, kl_reference, se_document",
     "word_score": f"{EVALUATION}, token_id, document, word, n_pieces, surprisal, corrected_surprisal",
     "saturation": (
         "family, model, seed, metric, source, corpus, protocol, run_set, best_step, best_value, final_step, "
