@@ -324,26 +324,36 @@ def _visit(corpus: _Corpus, model: _Model, step: int, random: np.random.Generato
         )
         for evaluation_id in evaluation_ids
     ]
-    ranks = {unit.evaluation_id: mean_ranks(unit.scores["surprisal"]) for unit in units}
+    sides = [_Side.of(unit) for unit in units]
     (comparison_id,) = (key for of, key in model.comparison_ids.items() if (of.kind, of.step) == ("seed", step))
-    pairs = [_pair(corpus, p, q, ranks, reals()) for p, q in permutations(units, 2)]
+    pairs = [_pair(p, q, corpus.environment_id, reals()) for p, q in permutations(sides, 2)]
     return Visit(units, pairs, comparison_id, reals())
 
 
-def _pair(
-    corpus: _Corpus, p: Evaluation, q: Evaluation, ranks: Mapping[int, NDArray[np.float64]], kl: NDArray[np.float32]
-) -> Pair:
+@dataclass(frozen=True)
+class _Side:
+    """What a pair needs of an evaluation."""
+
+    evaluation_id: int
+    surprisal: NDArray[np.float32]
+    ranks: NDArray[np.float64]
+    top_vocab_ids: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, unit: Evaluation) -> _Side:
+        surprisal, top_vocab_ids = unit.scores["surprisal"], unit.scores["top_vocab_id"]
+        assert surprisal is not None
+        assert top_vocab_ids is not None
+        return cls(unit.evaluation_id, surprisal, mean_ranks(surprisal), top_vocab_ids)
+
+
+def _pair(p: _Side, q: _Side, environment_id: int, kl: NDArray[np.float32]) -> Pair:
     """A pair whose statistics are those of its scores, as `warehouse refresh` wants them."""
-    found = pair_statistics(
-        kl,
-        (p.scores["surprisal"], q.scores["surprisal"]),
-        (ranks[p.evaluation_id], ranks[q.evaluation_id]),
-        (p.scores["top_vocab_id"], q.scores["top_vocab_id"]),
-    )
+    found = pair_statistics(kl, (p.surprisal, q.surprisal), (p.ranks, q.ranks), (p.top_vocab_ids, q.top_vocab_ids))
     return Pair(
         p.evaluation_id,
         q.evaluation_id,
-        corpus.environment_id,
+        environment_id,
         kl,
         found.mean_kl,
         found.surprisal_correlation,

@@ -2,7 +2,7 @@
 -- with its standard errors: paired by cluster of tokens, so that what is hard on both sides cancels, and by seed.
 -- Source: an extension; difference of two ratio estimators, e_d = (X_ad - m_a N_ad) / n_a - (X_bd - m_b N_bd) / n_b and
 -- se^2 = D/(D-1) sum e_d^2; jackknife of the difference where both sides have the same seeds and pairs.
--- requires: comparisons, convergence_clusters, jackknife_error, student_t_quantile
+-- requires: comparisons, convergence_clusters, jackknife_error, student_t_quantile, welch_df
 create or replace function analysis.convergence_difference(
     a integer,
     b integer,
@@ -169,23 +169,12 @@ cross join lateral (
         analysis.student_t_quantile(convergence_difference.confidence, spread.df) * spread.standard_error as half_width
     from (
         select
-            sqrt(variance.of_seeds + variance.of_text) as standard_error,
-            -- Welch and Satterthwaite's, never fewer than the lesser of the two.
-            case when variance.of_seeds + variance.of_text is not null then greatest(
-                least(cardinality(one.seeds), text.clusters) - 1,
-                floor(
-                    (variance.of_seeds + variance.of_text) ^ 2 / nullif(
-                        variance.of_seeds ^ 2 / nullif(cardinality(one.seeds) - 1, 0)
-                        + variance.of_text ^ 2 / nullif(text.clusters - 1, 0),
-                        0
-                    )
-                )
-            )::integer end as df
-        from (
-            select
-                seeds.standard_error ^ 2 as of_seeds,
-                text.standard_error ^ 2 as of_text
-        ) as variance
+            sqrt(
+                seeds.standard_error * seeds.standard_error + text.standard_error * text.standard_error
+            ) as standard_error,
+            analysis.welch_df(
+                seeds.standard_error, cardinality(one.seeds) - 1, text.standard_error, text.clusters - 1
+            ) as df
     ) as spread
 ) as total
 $$;
