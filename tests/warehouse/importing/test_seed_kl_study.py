@@ -221,6 +221,24 @@ def test_determiners_are_tested_and_lie_off_one_at_three_steps_by_less_than_an_o
     assert {"NN", "NNS", "JJ", "IN", "TO", "PRP"} <= set(outliers["value"])
 
 
+def test_a_difference_between_steps_is_paired_by_chunk(imported: Database, files: Any) -> None:
+    """The text is one document, so that chunks are what is independent; no two runs, so no error over seeds."""
+    chunk = np.arange(1, MEASURED + 1) // 256
+    steps = list(zip(STEPS[:-2], STEPS[1:-1], STEPS[2:], strict=True))
+    query = """
+    select found.* from analysis.convergence_difference_between('dialogue', '70m', %s, step_b => %s, kind => 'step')
+        as found
+    """
+    for step, later, last in steps:
+        x, y = files[step, "70m", later][:MEASURED], files[later, "70m", last][:MEASURED]
+        [row] = frame(imported, query, step, later).to_dict("records")
+        assert row["difference"] == pytest.approx(y.mean() - x.mean(), abs=1e-6)
+        e = pd.Series((x - x.mean() - (y - y.mean())) / MEASURED).groupby(chunk).sum()
+        assert row["se_document"] == pytest.approx(np.sqrt(len(e) / (len(e) - 1) * (e**2).sum()), rel=1e-5)
+        assert (row["cluster"], row["df_document"], row["se_seed"]) == ("chunk", 8, None)
+    assert len(steps) == 7
+
+
 def test_nothing_is_wrong_with_what_was_imported(imported: Database) -> None:
     assert findings(imported) == {}
 
