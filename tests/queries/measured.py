@@ -430,8 +430,12 @@ def load_pair(
     return pairs.load_pair(connection, unit, held.corpus_id, held.first_token_id)
 
 
-def _agreement(held: Measured, pair: tuple[Member, Member]) -> tuple[float, float, float]:
-    """Pearson and Spearman correlation of the surprisals of two checkpoints, and the share of equal top entries."""
+def _agreement(held: Measured, pair: tuple[Member, Member]) -> tuple[float | None, float | None, float | None]:
+    """Pearson and Spearman correlation of the surprisals of two checkpoints, and the share of equal top entries; None
+    where one of them was not scored.
+    """
+    if not set(pair) <= held.scores.keys():
+        return None, None, None
     x, y = (held.scores[member]["surprisal"].astype(np.float64) for member in pair)
     both = np.isfinite(x) & np.isfinite(y)
     top_x, top_y = (held.scores[member]["top_vocab_id"][both] for member in pair)
