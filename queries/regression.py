@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
-from queries import plot_data
+from queries.figures.choice import Choice, Compared, choose
+from queries.figures.reading import Source
 from queries.fitting.regression import Factor, Observations, Regression, regress
-from queries.plot_data import Subject
 from warehouse.database import Database
 from warehouse.errors import WarehouseError
 from warehouse.facts import driver, read_groups, read_tokens
@@ -66,7 +66,7 @@ class Question:
 class Fitted:
     """What was fitted and stored. counts: whose they are. replaced: there was a fit of that name."""
 
-    subject: Subject
+    subject: Compared
     steps: Sequence[int]
     n: int
     n_clusters: int
@@ -99,13 +99,13 @@ def fit_regressions(
     """Regress KL at every step and store the coefficients under a name.
 
     progress: called with the steps done and the steps in all. Raises NothingToFit, UnknownLayer, UnknownReference,
-    MissingScipy, and what plot_data.choose raises.
+    MissingScipy, and what choose raises.
     """
     _require_scipy()
     results: dict[int, Regression] = {}
     digests: list[str] = []
     with _snapshot(database) as connection:
-        subject = plot_data.choose(driver(connection), _choice(question))
+        subject = choose(Source(driver(connection)), _choice(question))
         comparisons = _comparisons(connection, subject, question.steps)
         corpus = _read_corpus(connection, subject, question)
         constants = text("select min_clusters, analysis.chosen_run_set() from warehouse.settings")
@@ -153,11 +153,11 @@ def _snapshot(database: Database) -> Iterator[Connection]:
         yield connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-def _choice(question: Question) -> plot_data.Choice:
-    return plot_data.Choice(question.kind, question.corpus, question.protocol, question.family)
+def _choice(question: Question) -> Choice:
+    return Choice(question.kind, question.corpus, question.protocol, question.family)
 
 
-def _comparisons(connection: Connection, subject: Subject, steps: Sequence[int]) -> dict[int, dict[int, str]]:
+def _comparisons(connection: Connection, subject: Compared, steps: Sequence[int]) -> dict[int, dict[int, str]]:
     """Complete comparisons by step of p: comparison id to model. The nearest next step, and the latest last one."""
     query = text(
         """
@@ -184,7 +184,7 @@ def _comparisons(connection: Connection, subject: Subject, steps: Sequence[int])
 # --- what is said of tokens ---------------------------------------------------------------------------------------
 
 
-def _read_corpus(connection: Connection, subject: Subject, question: Question) -> _Corpus:
+def _read_corpus(connection: Connection, subject: Compared, question: Question) -> _Corpus:
     row = connection.execute(
         text("select corpus_id, tokenizer_id from warehouse.corpus where name = :name"), {"name": subject.corpus}
     ).one()

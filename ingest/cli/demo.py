@@ -177,17 +177,17 @@ def _show_size(database: Database) -> None:
 
 def _show_figures(database: Database, study: Study, folder: Path) -> None:
     """Draw the three figures, and say where they are."""
-    from queries import figures, plots
-    from queries.plot_data import Choice
+    from queries.figures import conditional, convergence, phases, style
+    from queries.figures.choice import Choice
 
     folder.mkdir(parents=True, exist_ok=True)
     choice = Choice(corpus=study.corpus.name)
-    for draw in (figures.convergence, figures.conditional, figures.phases):
-        path = folder / f"{study.name}-{draw.__name__}.png"
+    for name, draw in (("convergence", convergence.draw), ("conditional", conditional.draw), ("phases", phases.draw)):
+        path = folder / f"{study.name}-{name}.png"
         try:
             with database.read() as reader:
-                plots.save(draw(reader, choice), path)
-        except plots.MissingMatplotlib as missing:
+                style.save(draw(reader, choice).figure(), path)
+        except style.MissingMatplotlib as missing:
             click.echo(f"No figures: {missing}")
             return
         click.echo(f"Figure: {path}")

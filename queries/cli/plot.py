@@ -1,17 +1,16 @@
-"""`warehouse plot`: figures of convergence, of convergence by value of a layer, and of phases."""
+"""`warehouse plot`: the figures by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from queries.plot_data import Choice
+    from queries.figures.choice import Choice
+    from queries.figures.drawing import Drawing
 
 KINDS = ("seed", "step", "step_reverse", "final", "final_reverse", "size", "matched", "cross", "custom")
 
@@ -22,77 +21,134 @@ _corpus = click.option("--corpus", help="Corpus, where several were measured.")
 _protocol = click.option("--protocol", help="Protocol, where there are several.")
 _family = click.option("--family", help="Family of models, where there are several.")
 _models = click.option("--model", "models", multiple=True, help="Draw this model only; may be repeated.")
-_kind = click.option("--kind", type=click.Choice(KINDS), default="seed", show_default=True, help="What is compared.")
 _step_q = click.option("--step-q", type=int, help="Only comparisons with this step of q.")
 _definition = click.option(
     "--definition", default="estimated", show_default=True, help="Whose phases to shade: fehlauer-2025, slides, ..."
 )
+_layer = click.option(
+    "--layer", default="word_class", show_default=True, help="Annotation layer whose values to tell apart."
+)
 
 
-def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed((_out, _corpus, _protocol, _family, _models, _definition)):
-        command = option(command)
-    return command
+def _kind(default: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--kind", type=click.Choice(KINDS), default=default, show_default=True, help="What is compared."
+    )
+
+
+def _with(*options: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Options in the order of the help."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_scored = _with(_out, _corpus, _protocol, _family, _models)
 
 
 @click.group()
 def plot() -> None:
-    """Draw a figure of convergence over training.
+    """Draw a figure over training.
 
-    Steps stand on a log axis that has room for step 0; phases are shaded; bands are 95 % intervals.
+    Steps stand on a log axis that has room for step 0; bands and bars are 95 % intervals. Lines differ in colour, in
+    dashes and in markers.
     """
 
 
 @plot.command()
-@_choosing
-@_kind
-@_step_q
+@_with(_scored, _definition, _kind("seed"), _step_q)
 def convergence(out: Path, definition: str, **chosen: Any) -> None:
     """Draw how alike models predict, step by step: a panel per model, or per two that are compared.
 
     Kinds cross and custom hold a step against several of q: a line for each, eight at most.
     """
-    from queries import figures
+    from queries.figures import convergence
 
-    _save(out, lambda reader: figures.convergence(reader, _choice(**chosen), definition))
+    _save(out, lambda reader: convergence.draw(reader, _choice(**chosen), definition))
 
 
 @plot.command()
-@click.option("--layer", default="word_class", show_default=True, help="Annotation layer whose values to tell apart.")
-@_choosing
-@_kind
-@_step_q
+@_with(_layer, _scored, _definition, _kind("seed"), _step_q)
 def conditional(out: Path, layer: str, definition: str, **chosen: Any) -> None:
     """Draw convergence by value of an annotation layer: a panel per model, a line per value.
 
     Of a layer with more than eight values the most frequent eight are drawn.
     """
-    from queries import figures
+    from queries.figures import conditional
 
-    _save(out, lambda reader: figures.conditional(reader, _choice(**chosen), layer, definition))
+    _save(out, lambda reader: conditional.draw(reader, _choice(**chosen), layer, definition))
 
 
 @plot.command()
-@_choosing
+@click.option("--reference", help="Whose counts: layer frequency.NAME instead of layer frequency.")
+@_with(_scored, _definition, _kind("seed"), _step_q)
+def frequency(out: Path, reference: str | None, definition: str, **chosen: Any) -> None:
+    """Draw convergence by how often the token occurs: a panel per model, a line per decade of its count."""
+    from queries.figures import conditional
+
+    _save(out, lambda reader: conditional.draw_frequency(reader, _choice(**chosen), reference, definition))
+
+
+@plot.command()
+@_with(_scored, _definition)
 def phases(out: Path, definition: str, **chosen: Any) -> None:
     """Draw the phases of training: convergence of seeds, and below it KL to uniform and unigram, and cross-entropy."""
-    from queries import figures
+    from queries.figures import phases
 
-    _save(out, lambda reader: figures.phases(reader, _choice(**chosen), definition))
+    _save(out, lambda reader: phases.draw(reader, _choice(**chosen), definition))
 
 
-def _save(out: Path, draw: Callable[[Any], Figure]) -> None:
+@plot.command()
+@_scored
+def reference(out: Path, **chosen: Any) -> None:
+    """Draw how far models are from reference distributions: a panel per reference, a line per model."""
+    from queries.figures import reference
+
+    _save(out, lambda reader: reference.draw(reader, _choice(**chosen)))
+
+
+@plot.command("relative-divergence")
+@click.option("--value", "values", multiple=True, help="Name this value, and not those farthest off; may be repeated.")
+@_with(_layer, _scored, _kind("step"), _step_q)
+def relative_divergence(out: Path, layer: str, values: Sequence[str], **chosen: Any) -> None:
+    """Draw mean KL by value of a layer over the mean KL of all tokens, outliers filled: a panel per model.
+
+    Named are the eight values that are most often outliers, or where there are none the most frequent.
+    """
+    from queries.figures import relative_divergence
+
+    _save(out, lambda reader: relative_divergence.draw(reader, _choice(**chosen), layer, values))
+
+
+@plot.command()
+@click.argument("token", type=int)
+@_with(_out, _protocol, _family, _models)
+def trajectory(out: Path, token: int, **chosen: Any) -> None:
+    """Draw the token with number TOKEN over training: its surprisal under every model, and convergence of seeds at it.
+
+    The number is the token_id of view tokens.
+    """
+    from queries.figures import trajectory
+
+    _save(out, lambda reader: trajectory.draw(reader, _choice(**chosen), token))
+
+
+def _save(out: Path, draw: Callable[[Any], Drawing]) -> None:
     """Draw from the reader's connection, write the file, and print its path."""
-    from queries import plots
+    from queries.figures import style
     from warehouse.opening import open_database
 
-    plots.check_output(out)
+    style.check_output(out)
     with open_database().read() as reader:
-        plots.save(draw(reader), out)
+        style.save(draw(reader).figure(), out)
     click.echo(out)
 
 
 def _choice(**chosen: Any) -> Choice:
-    from queries.plot_data import Choice
+    from queries.figures.choice import Choice
 
     return Choice(**chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,41 +13,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from queries import plots
-from queries.captions import Caption
+from queries.figures import conditional, convergence, phases, style
+from queries.figures.captions import Caption
 from tests.conftest import Outcome
 from tests.queries.rows import (
     TRAINING,
     TRAINING_STEPS,
     Connection,
-    Text,
     add_comparison,
     add_model,
     add_text,
-    add_training,
     insert_many,
     summary,
 )
 from warehouse.database import Database
 
 CAPTION = Caption("Title", "What is shown.")
-
-
-@pytest.fixture
-def connection(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as opened:
-        yield opened
-
-
-@pytest.fixture
-def text(connection: Connection) -> Text:
-    return add_text(connection, "pydoc")
-
-
-@pytest.fixture
-def loaded(connection: Connection, text: Text, named_database: Database) -> Database:
-    add_training(connection, text, ["small", "medium"], ["function", "content", "other"])
-    return named_database
 
 
 def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -74,8 +55,8 @@ def _texts(axes: Any) -> list[str]:
 
 
 def test_each_model_has_a_panel_with_its_curve_band_and_phases() -> None:
-    curves, phases = frames()
-    figure = plots.draw_convergence(curves, phases, CAPTION)
+    curves, shaded = frames()
+    figure = convergence.paint(curves, shaded, CAPTION)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["small", "medium"]
     for axes, (model, own) in zip(figure.axes, curves.groupby("model", sort=False), strict=True):
         line = axes.lines[-1]
@@ -86,22 +67,22 @@ def test_each_model_has_a_panel_with_its_curve_band_and_phases() -> None:
         assert heights.min() == pytest.approx(own["convergence"].min() - 0.02)
         assert heights.max() == pytest.approx(own["convergence"].max() + 0.02)
         spans = [(span.get_x() - 1, span.get_x() + span.get_width() - 1) for span in axes.patches]
-        expected = phases[phases["model"] == model]
+        expected = shaded[shaded["model"] == model]
         np.testing.assert_allclose(spans, expected[["first_step", "last_step"]])
         assert _texts(axes) == [name.replace("_", "\n") for name in expected["phase"]]
         # The other model's curve, faint.
         assert len(axes.lines) == 2
-        assert axes.lines[0].get_color() == plots.PALE
+        assert axes.lines[0].get_color() == style.PALE
 
 
 def test_without_standard_errors_there_is_no_band() -> None:
-    curves, phases = frames()
-    figure = plots.draw_convergence(curves.assign(half_width=np.nan), phases, CAPTION)
+    curves, shaded = frames()
+    figure = convergence.paint(curves.assign(half_width=np.nan), shaded, CAPTION)
     assert all(not path.vertices.size for axes in figure.axes for band in axes.collections for path in band.get_paths())
 
 
 def test_step_0_has_a_place_on_the_log_axis_and_the_axis_says_how() -> None:
-    figure = plots.draw_convergence(*frames(), CAPTION)
+    figure = convergence.paint(*frames(), CAPTION)
     axes = figure.axes[0]
     assert axes.get_xscale() == "log"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "10", "100", "1,000"]
@@ -113,18 +94,18 @@ def test_step_0_has_a_place_on_the_log_axis_and_the_axis_says_how() -> None:
 
 @pytest.mark.parametrize("ends", [[0, 16, 128, 512, 1000], [0, 16, 900, 950, 1000], [0, 1, 2, 4, 1000]])
 def test_names_of_phases_do_not_touch(ends: list[int]) -> None:
-    curves, phases = frames()
-    phases = phases[phases["model"] == "small"].assign(first_step=ends[:-1], last_step=ends[1:])
-    figure = plots.draw_convergence(curves[curves["model"] == "small"], phases, CAPTION)
+    curves, shaded = frames()
+    shaded = shaded[shaded["model"] == "small"].assign(first_step=ends[:-1], last_step=ends[1:])
+    figure = convergence.paint(curves[curves["model"] == "small"], shaded, CAPTION)
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_each_value_has_a_line_and_a_place_in_the_legend() -> None:
-    curves, phases = frames()
+    curves, shaded = frames()
     values = ["function", "content", "other"]
     curves = pd.concat(curves.assign(value=value, value_order=np.nan) for value in values)
-    figure = plots.draw_conditional(curves, phases, CAPTION)
+    figure = conditional.paint(curves, shaded, CAPTION)
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == values
     assert [len(axes.lines) for axes in figure.axes] == [3, 3]
@@ -134,26 +115,26 @@ def test_each_value_has_a_line_and_a_place_in_the_legend() -> None:
 
 
 def test_a_value_that_only_one_model_has_is_in_the_legend() -> None:
-    curves, phases = frames()
+    curves, shaded = frames()
     rare = curves[curves["model"] == "medium"].assign(value="rare")
-    figure = plots.draw_conditional(
-        pd.concat([curves.assign(value="common"), rare]).assign(value_order=np.nan), phases, CAPTION
+    figure = conditional.paint(
+        pd.concat([curves.assign(value="common"), rare]).assign(value_order=np.nan), shaded, CAPTION
     )
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["common", "rare"]
 
 
 def test_ordered_values_run_from_light_to_dark() -> None:
-    curves, phases = frames()
+    curves, shaded = frames()
     curves = pd.concat(curves.assign(value=str(place), value_order=place) for place in range(7))
-    figure = plots.draw_conditional(curves, phases, CAPTION)
+    figure = conditional.paint(curves, shaded, CAPTION)
     lightness = [_luminance(line.get_color()) for line in figure.axes[0].lines]
     assert lightness == sorted(lightness, reverse=True)
 
 
 def test_phases_show_convergence_above_references_and_cross_entropy() -> None:
-    curves, phases = frames()
+    curves, shaded = frames()
     readings = curves[["model", "step"]].assign(kl_uniform=1.0, kl_unigram=np.nan, cross_entropy=5.0)
-    figure = plots.draw_phases(curves, readings, phases, CAPTION)
+    figure = phases.paint(curves, readings, shaded, CAPTION)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["small", "medium", "", ""]
     lower = [axes for axes in figure.axes if not axes.get_title(loc="left")]
     assert len(lower) == 2
@@ -167,12 +148,12 @@ def test_phases_show_convergence_above_references_and_cross_entropy() -> None:
 
 @pytest.mark.parametrize("n_models", [1, 3, 5, 7])
 def test_any_number_of_models_is_laid_out_without_overlap(n_models: int) -> None:
-    curves, phases = frames()
+    curves, shaded = frames()
     names = [f"model {number}" for number in range(n_models)]
     curves = pd.concat(curves[curves["model"] == "small"].assign(model=name) for name in names)
-    phases = pd.concat(phases[phases["model"] == "small"].assign(model=name) for name in names)
+    shaded = pd.concat(shaded[shaded["model"] == "small"].assign(model=name) for name in names)
     readings = curves[["model", "step"]].assign(kl_uniform=1.0, kl_unigram=2.0, cross_entropy=5.0)
-    figure = plots.draw_phases(curves, readings, phases, CAPTION)
+    figure = phases.paint(curves, readings, shaded, CAPTION)
     assert len(figure.axes) == 2 * n_models
     boxes = [axes.get_window_extent() for axes in figure.axes]
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
@@ -181,8 +162,8 @@ def test_any_number_of_models_is_laid_out_without_overlap(n_models: int) -> None
 
 
 def test_tints_stay_light_and_lines_dark_enough_for_print() -> None:
-    assert min(_luminance(tint) for tint in plots.TINTS) > 0.75
-    assert max(_luminance(colour) for colour in plots.COLOURS) < 0.5
+    assert min(_luminance(tint) for tint in style.TINTS) > 0.75
+    assert max(_luminance(colour) for colour in style.COLOURS) < 0.5
 
 
 def _luminance(colour: str) -> float:
@@ -199,7 +180,7 @@ def test_figures_are_written_as_their_suffix_says_and_equal_ones_alike(tmp_path:
     for suffix, start in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
         paths = [tmp_path / f"{name}.{suffix}" for name in ("one", "two")]
         for path in paths:
-            plots.save(plots.draw_convergence(*frames(), CAPTION), path)
+            style.save(convergence.paint(*frames(), CAPTION), path)
         assert paths[0].read_bytes().startswith(start)
         assert paths[0].read_bytes() == paths[1].read_bytes()
     assert ElementTree.parse(tmp_path / "one.svg").getroot().tag.endswith("svg")

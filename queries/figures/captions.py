@@ -5,9 +5,10 @@ definition: whose phases are shaded, None where none are. banded: whether some i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from queries.plot_data import CONFIDENCE, Subject
+from queries.figures.choice import CONFIDENCE, Compared, Scored
 
 #: Kind of comparison: what converges, and what p and q are.
 KINDS = {
@@ -34,7 +35,11 @@ class Caption:
     subtitle: str
 
 
-def of_convergence(subject: Subject, definition: str | None, *, banded: bool = True) -> Caption:
+#: Words for values of a layer: subject, definition, layer, values shown, values there are, banded.
+OfValues = Callable[..., Caption]
+
+
+def of_convergence(subject: Compared, definition: str | None, *, banded: bool = True) -> Caption:
     """Caption of expected convergence against step."""
     faint = " Faint: the other models." if len(subject.models) > 1 else ""
     text = f"over the {subject.n_tokens:,} tokens of {subject.corpus}"
@@ -45,7 +50,7 @@ def of_convergence(subject: Subject, definition: str | None, *, banded: bool = T
 
 
 def of_steps_of_q(
-    subject: Subject, definition: str | None, n_shown: int, n_values: int, *, banded: bool = True
+    subject: Compared, definition: str | None, n_shown: int, n_values: int, *, banded: bool = True
 ) -> Caption:
     """Caption of expected convergence against the step of p, a line for each of n_shown of n_values steps of q."""
     plain = of_convergence(subject, definition, banded=banded)
@@ -54,7 +59,7 @@ def of_steps_of_q(
 
 
 def of_values(
-    subject: Subject, definition: str | None, layer: str, n_shown: int, n_values: int, *, banded: bool = True
+    subject: Compared, definition: str | None, layer: str, n_shown: int, n_values: int, *, banded: bool = True
 ) -> Caption:
     """Caption of conditional convergence against step, of n_shown of the n_values values of a layer."""
     cut = f" Shown are the {n_shown} most frequent of {n_values} values." if n_shown < n_values else ""
@@ -65,7 +70,20 @@ def of_values(
     )
 
 
-def of_phases(subject: Subject, definition: str | None, *, banded: bool = True) -> Caption:
+def of_frequency(
+    subject: Compared, definition: str | None, layer: str, n_shown: int, n_values: int, *, banded: bool = True
+) -> Caption:
+    """Caption of conditional convergence by decade of the token's count."""
+    plain = of_values(subject, definition, layer, n_shown, n_values, banded=banded)
+    _, _, reference = layer.partition(".")
+    counted = f"reference {reference}" if reference else "the layer's reference"
+    return Caption(
+        f"Convergence of {KINDS[subject.kind][0]} by frequency of the token",
+        plain.subtitle.replace(" with each value.", f" in each decade of the token's count in {counted}."),
+    )
+
+
+def of_phases(subject: Compared, definition: str | None, *, banded: bool = True) -> Caption:
     """Caption of convergence above what the checkpoints are like."""
     return Caption(
         "Phases of training",
@@ -75,7 +93,44 @@ def of_phases(subject: Subject, definition: str | None, *, banded: bool = True) 
     )
 
 
-def _quantity(subject: Subject, opening: str = "Minus") -> str:
+def of_references(subject: Scored, n_seeds: int) -> Caption:
+    """Caption of KL to reference distributions against step."""
+    band = f" Band: {CONFIDENCE:.0%} interval over seeds." if n_seeds > 1 else ""
+    return Caption(
+        "KL to reference distributions",
+        f"Mean KL(model || reference), in nats, over the {subject.n_tokens:,} tokens of {subject.corpus}, means over "
+        f"{_counted(n_seeds, 'seed')}.{band} Ring: the step where a model is nearest to the reference.",
+    )
+
+
+def of_relative_divergence(
+    subject: Compared, layer: str, n_shown: int, n_values: int, rule: str, *, outliers: bool
+) -> Caption:
+    """Caption of relative divergence against step. rule: what makes an outlier."""
+    chosen = "most often outliers" if outliers else "the most frequent"
+    cut = f" Named are {n_shown} of {n_values} values, {chosen}; grey: the others." if n_shown < n_values else ""
+    return Caption(
+        f"Relative divergence of {KINDS[subject.kind][0]} by {layer.replace('_', ' ')}",
+        f"Mean KL(p || q) over the tokens with a value, over that of all {subject.n_tokens:,} tokens of "
+        f"{subject.corpus}: {KINDS[subject.kind][1]}. Above 1 the predictions of such tokens move more than others'. "
+        f"Filled: outliers ({rule}); hollow: not. Bars: {CONFIDENCE:.0%} interval over text."
+        f"{cut}{_missing(subject)}",
+    )
+
+
+def of_token(subject: Scored, token_id: int, quoted: str, *, compared: bool) -> Caption:
+    """Caption of one token over training. quoted: the token in brackets amid its text. compared: seeds are."""
+    surprisal = "its surprisal, means over seeds, each seed faint"
+    convergence = "its convergence, minus the mean KL(p || q) over ordered pairs of seeds (higher: more alike)"
+    shown = f"Left: {surprisal}. Right: {convergence}." if compared else f"Shown: {surprisal}."
+    return Caption(f"Token {token_id} over training", f"… {quoted} … ({subject.corpus}). {shown} In nats.")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _quantity(subject: Compared, opening: str = "Minus") -> str:
     return f"{opening} the mean KL(p || q), {KINDS[subject.kind][1]} (higher: more alike)"
 
 
@@ -87,5 +142,5 @@ def _marks(definition: str | None, banded: bool) -> str:
     return f"{band} Shaded: {phases}."
 
 
-def _missing(subject: Subject) -> str:
+def _missing(subject: Compared) -> str:
     return f" Comparisons left out as incomplete: {subject.n_incomplete}." if subject.n_incomplete else ""

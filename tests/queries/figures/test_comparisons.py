@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,9 @@ import pytest
 import scipy.stats
 from matplotlib.figure import Figure
 
-from queries import captions, figures, plot_data
-from queries.plot_data import AmbiguousChoice, Choice, UnknownChoice
+from queries.figures import captions, choice, comparisons, conditional, convergence, phases, shading
+from queries.figures.choice import AmbiguousChoice, Choice, UnknownChoice, choose
+from queries.figures.reading import Source
 from tests.queries.rows import (
     TRAINING_STEPS,
     Connection,
@@ -19,7 +20,6 @@ from tests.queries.rows import (
     add_curve,
     add_evaluation,
     add_run,
-    add_text,
     add_training,
     insert_many,
     summary,
@@ -27,27 +27,10 @@ from tests.queries.rows import (
 from warehouse.database import Database
 
 
-@pytest.fixture
-def connection(database: Database) -> Iterator[Connection]:
-    with database.connect(autocommit=True) as opened:
-        yield opened
-
-
-@pytest.fixture
-def text(connection: Connection) -> Text:
-    return add_text(connection, "pydoc")
-
-
-@pytest.fixture
-def loaded(connection: Connection, text: Text, database: Database) -> Database:
-    add_training(connection, text, ["small", "medium"], ["function", "content", "other"])
-    return database
-
-
 def test_curves_and_their_intervals_are_those_of_the_view(loaded: Database, connection: Connection) -> None:
     with loaded.read() as reader:
-        subject = plot_data.choose(reader, Choice())
-        curves = plot_data.convergence(reader, subject)
+        subject = choose(Source(reader), Choice())
+        curves = comparisons.expected(Source(reader), subject)
     assert subject.models == ("small", "medium")
     assert subject.n_tokens == 1000
     assert list(curves["model"].unique()) == ["small", "medium"]
@@ -69,7 +52,7 @@ def test_readings_are_means_over_seeds_without_flagged_runs(
         run = add_run(connection, small, seed, outlier=outlier)
         add_evaluation(connection, text, run, 0, surprisal=100.0 if outlier else 8.0, entropy=6.9)
     with loaded.read() as reader:
-        readings = plot_data.readings(reader, plot_data.choose(reader, Choice(models=("small",))))
+        readings = phases.readings(Source(reader), choose(Source(reader), Choice(models=("small",))))
     assert readings["step"].tolist() == TRAINING_STEPS
     np.testing.assert_allclose(readings["cross_entropy"], [7.5, *(7 - step / 250 for step in TRAINING_STEPS[1:])])
     np.testing.assert_allclose(readings["kl_unigram"], 1 + np.array(TRAINING_STEPS) / 1000)
@@ -81,8 +64,8 @@ def test_of_many_values_the_most_frequent_are_read_and_the_caption_says_so(
 ) -> None:
     add_training(connection, text, ["small"], [f"value {place}" for place in range(11)])
     with database.read() as reader:
-        subject = plot_data.choose(reader, Choice())
-        curves = plot_data.convergence_by_value(reader, subject, "word_class")
+        subject = choose(Source(reader), Choice())
+        curves = comparisons.by_value(Source(reader), subject, "word_class")
     assert list(curves["value"].unique()) == [f"value {place}" for place in range(8)]
     caption = captions.of_values(subject, "estimated", "word_class", 8, int(curves["n_values"].iloc[0]))
     assert "the 8 most frequent of 11 values" in caption.subtitle
@@ -96,15 +79,15 @@ def test_values_of_a_numeric_layer_come_in_their_order(connection: Connection, t
         " where value like '[%'"
     )
     with database.read() as reader:
-        curves = plot_data.convergence_by_value(reader, plot_data.choose(reader, Choice()), "word_class")
+        curves = comparisons.by_value(Source(reader), choose(Source(reader), Choice()), "word_class")
     assert list(curves["value"].unique()) == ["[0,1)", "[1,10)", "[10,100)"]
 
 
 def test_incomplete_comparisons_are_left_out_and_counted(loaded: Database, connection: Connection) -> None:
     connection.execute("update warehouse.comparison set n_pairs = 5 where step = 16")
     with loaded.read() as reader:
-        subject = plot_data.choose(reader, Choice())
-        curves = plot_data.convergence(reader, subject)
+        subject = choose(Source(reader), Choice())
+        curves = comparisons.expected(Source(reader), subject)
     assert 16 not in set(curves["step"])
     assert subject.n_incomplete == 2
     assert "incomplete: 2" in captions.of_convergence(subject, "estimated").subtitle
@@ -125,7 +108,7 @@ def add_pairs_of_sides(
 
 def drawn(database: Database, choice: Choice) -> pd.DataFrame:
     with database.read() as reader:
-        return plot_data.convergence(reader, plot_data.choose(reader, choice))
+        return comparisons.expected(Source(reader), choose(Source(reader), choice))
 
 
 def points(curves: pd.DataFrame, *columns: str) -> list[tuple[object, ...]]:
@@ -145,12 +128,12 @@ def test_two_models_have_a_panel_each_way_and_the_phases_of_the_one_that_gives_p
         ("medium and small", 4, -3.0),
     ]
     with loaded.read() as reader:
-        phases = plot_data.phases(reader, plot_data.choose(reader, Choice()), "estimated")
-    shaded = plot_data.phases_of(phases, curves)
+        found = shading.phases(Source(reader), choose(Source(reader), Choice()), "estimated")
+    shaded = shading.of_panels(found, curves)
     for panel, model in (("small and medium", "small"), ("medium and small", "medium")):
         ends = ["first_step", "last_step"]
         assert shaded.loc[shaded["model"] == panel, ends].values.tolist() == (
-            phases.loc[phases["model"] == model, ends].values.tolist()
+            found.loc[found["model"] == model, ends].values.tolist()
         )
     assert points(drawn(loaded, Choice(kind, models=("medium",))), "model", "step") == [("medium and small", 4, -3.0)]
 
@@ -165,18 +148,18 @@ def test_of_many_steps_of_q_eight_have_a_line_the_first_and_last_among_them(
         " where c.kind = 'cross' and a.name = 'word_class'"
     ).fetchall()
     insert_many(connection, "convergence_summary", [summary(*part, sum_kl=1.0) for part in parts])
-    lines = plot_data.convergence_by_step_q(drawn(loaded, Choice("cross")))
+    lines = comparisons.by_step_q(drawn(loaded, Choice("cross")))
     assert lines is not None
     assert list(lines["value"].unique()) == [f"q at step {other}" for other in (0, 1, 3, 4, 6, 7, 9, 10)]
     assert points(lines[lines["other"] == 10], "step") == [(0, -1.25), (1, -2.25)]
     with loaded.read() as reader:
-        words = _words(figures.convergence(reader, Choice("cross")))
-        one = figures.convergence(reader, Choice("cross", step_q=7))
+        words = _words(convergence.draw(reader, Choice("cross")).figure())
+        one = convergence.draw(reader, Choice("cross", step_q=7)).figure()
         with pytest.raises(AmbiguousChoice, match="choose one with --step-q"):
-            figures.conditional(reader, Choice("cross"))
-        figures.conditional(reader, Choice("cross", step_q=7))
+            conditional.draw(reader, Choice("cross"))
+        conditional.draw(reader, Choice("cross", step_q=7))
         with pytest.raises(UnknownChoice, match="kind cross has a q at step 77"):
-            figures.convergence(reader, Choice("cross", step_q=77))
+            convergence.draw(reader, Choice("cross", step_q=77))
     assert "Shown are 8 of 11 steps of q." in words
     assert "steps of q" not in _words(one)
 
@@ -199,15 +182,15 @@ def test_listed_comparisons_of_one_step_of_q_each_are_one_curve(
     add_pairs_of_sides(connection, text, "custom", kl)
     curves = drawn(loaded, Choice("custom"))
     assert points(curves, "model", "step") == [("small", 0, -1.0), ("small", 4, -2.0)]
-    assert plot_data.convergence_by_step_q(curves) is None
+    assert comparisons.by_step_q(curves) is None
 
 
 def test_a_caption_speaks_of_a_band_only_where_an_interval_is_known(loaded: Database, connection: Connection) -> None:
     with loaded.read() as reader:
-        known = figures.convergence(reader, Choice())
+        known = convergence.draw(reader, Choice()).figure()
     connection.execute("update warehouse.settings set min_clusters = 1000")
     with loaded.read() as reader:
-        unknown = figures.convergence(reader, Choice())
+        unknown = convergence.draw(reader, Choice()).figure()
     for figure, said in ((known, "Band: 95% interval"), (unknown, "No band")):
         words = _words(figure)
         assert said in words
@@ -216,10 +199,10 @@ def test_a_caption_speaks_of_a_band_only_where_an_interval_is_known(loaded: Data
 
 def test_a_caption_speaks_of_phases_only_where_some_are_shaded(loaded: Database, connection: Connection) -> None:
     with loaded.read() as reader:
-        shaded = figures.convergence(reader, Choice())
+        shaded = convergence.draw(reader, Choice()).figure()
     connection.execute("update warehouse.settings set phase_min_steps = 1000")
     with loaded.read() as reader:
-        plain = figures.convergence(reader, Choice())
+        plain = convergence.draw(reader, Choice()).figure()
     assert "Shaded:" in _words(shaded)
     assert "Shaded:" not in _words(plain)
 
@@ -230,5 +213,5 @@ def _words(figure: Figure) -> str:
 
 def test_what_was_measured_here_is_drawn_before_what_was_imported() -> None:
     both = pd.DataFrame({"protocol": ["concatenated-2048", "imported-lab", "imported-lab"]})
-    assert list(plot_data._measured_here(both)["protocol"]) == ["concatenated-2048"]
-    assert list(plot_data._measured_here(both[1:])["protocol"]) == ["imported-lab", "imported-lab"]
+    assert list(choice._measured_here(both)["protocol"]) == ["concatenated-2048"]
+    assert list(choice._measured_here(both[1:])["protocol"]) == ["imported-lab", "imported-lab"]

@@ -1,0 +1,180 @@
+"""What to draw: as asked for, and as settled by what is in the warehouse. This module may not know how a figure looks.
+
+Corpora, protocols and families never mix in one figure: where there are several, one has to be chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from warehouse.errors import WarehouseError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from queries.figures.reading import Source
+
+#: Level of the intervals.
+CONFIDENCE = 0.95
+
+
+class NothingToDraw(WarehouseError):
+    """The warehouse holds nothing that the figure could show."""
+
+
+class AmbiguousChoice(WarehouseError):
+    """What was asked for exists more than once, and does not mix in one figure."""
+
+
+class UnknownChoice(WarehouseError):
+    """What was asked for is not in the warehouse."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to draw, as asked for; None and no models mean whatever there is. models: those that give p."""
+
+    kind: str = "seed"
+    corpus: str | None = None
+    protocol: str | None = None
+    family: str | None = None
+    models: tuple[str, ...] = ()
+    step_q: int | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is drawn: checkpoints of one family, on one corpus by one protocol."""
+
+    corpus: str
+    protocol: str
+    family: str
+    n_tokens: int
+    #: Names to look up, from the smallest model to the largest.
+    models: tuple[str, ...]
+
+    def names(self) -> dict[str, object]:
+        """Parameters of a query that picks what is drawn out of a view."""
+        return {
+            "corpus": self.corpus,
+            "protocol": self.protocol,
+            "family": self.family,
+            "models": list(self.models),
+            "confidence": CONFIDENCE,
+        }
+
+
+@dataclass(frozen=True)
+class Compared(Scored):
+    """What is drawn: complete comparisons of one kind, within one family, on one corpus by one protocol."""
+
+    kind: str
+    #: Comparisons of which some pairs are not measured yet.
+    n_incomplete: int
+    #: Step of q, None for any.
+    step_q: int | None = None
+
+    def names(self) -> dict[str, object]:
+        """As of Scored, with the kind and the step of q."""
+        return super().names() | {"kind": self.kind, "step_q": self.step_q}
+
+
+def choose(source: Source, choice: Choice) -> Compared:
+    """Settle which comparisons to draw.
+
+    Raises NothingToDraw, AmbiguousChoice where corpora, protocols or families would mix, UnknownChoice.
+    """
+    found = source.look_up(
+        """
+        select corpus, protocol, family, model, n_tokens, count(*) filter (where not complete) as n_incomplete,
+            count(*) filter (where complete) as n_complete
+        from analysis.expected_convergence
+        where kind = %(kind)s
+        group by corpus, protocol, family, model, n_tokens
+        """,
+        kind=choice.kind,
+    )
+    if found.empty:
+        raise NothingToDraw(
+            f"No comparison of kind {choice.kind} has been measured; `warehouse ingest` measures what a study names."
+        )
+    settled, found = _narrow(found, choice)
+    if not found["n_complete"].sum():
+        raise NothingToDraw(
+            f"No comparison of kind {choice.kind} on {settled['corpus']} is complete yet; "
+            "run the same `warehouse ingest` again."
+        )
+    return Compared(
+        **settled,
+        n_tokens=int(found["n_tokens"].iloc[0]),
+        models=_by_size(source, settled["family"], found.loc[found["n_complete"] > 0, "model"].tolist()),
+        kind=choice.kind,
+        n_incomplete=int(found["n_incomplete"].sum()),
+        step_q=choice.step_q,
+    )
+
+
+def choose_scored(source: Source, choice: Choice) -> Scored:
+    """Settle which checkpoints to draw, whether or not they are compared. Raises as choose does."""
+    found = source.look_up(
+        """
+        select corpus, protocol, family, model, max(n_tokens) as n_tokens
+        from analysis.expected_surprisal
+        where not outlier
+        group by corpus, protocol, family, model
+        """
+    )
+    if found.empty:
+        raise NothingToDraw("No checkpoint has been scored; `warehouse ingest` scores those that a study names.")
+    settled, found = _narrow(found, choice)
+    models = _by_size(source, settled["family"], found["model"].tolist())
+    return Scored(**settled, n_tokens=int(found["n_tokens"].iloc[0]), models=models)
+
+
+def require_known(noun: str, name: str, known: Sequence[str] | pd.Series[str]) -> None:
+    """Raise UnknownChoice, with the names that there are, for one that is not among them."""
+    if name not in set(known):
+        there = ", ".join(sorted(set(known))) or "none"
+        raise UnknownChoice(f"There is no {noun} {name}; there are {there}.")
+
+
+def _narrow(found: pd.DataFrame, choice: Choice) -> tuple[dict[str, str], pd.DataFrame]:
+    """The corpus, protocol and family to draw, and the rows of these and of the models wanted."""
+    settled: dict[str, str] = {}
+    for noun, plural in (("corpus", "corpora"), ("protocol", "protocols"), ("family", "families")):
+        wanted: str | None = getattr(choice, noun)
+        if noun == "protocol" and wanted is None:
+            found = _measured_here(found)
+        settled[noun] = _settle(noun, plural, wanted, found[noun])
+        found = found[found[noun] == settled[noun]]
+    for model in choice.models:
+        require_known("model", model, found["model"])
+    return settled, found[found["model"].isin(choice.models)] if choice.models else found
+
+
+def _by_size(source: Source, family: str, models: Sequence[str]) -> tuple[str, ...]:
+    rows = source.look_up(
+        "select name from warehouse.model where family = %(family)s and name = any(%(names)s) "
+        "order by parameters, name",
+        family=family,
+        names=list(models),
+    )
+    return tuple(rows["name"])
+
+
+def _measured_here(found: pd.DataFrame) -> pd.DataFrame:
+    """Without what was imported, unless there is nothing else."""
+    own = found[~found["protocol"].str.startswith("imported-")]
+    return found if own.empty else own
+
+
+def _settle(noun: str, plural: str, wanted: str | None, found: pd.Series[str]) -> str:
+    names = sorted(found.unique())
+    if wanted is not None:
+        require_known(noun, wanted, names)
+        return wanted
+    if len(names) > 1:
+        raise AmbiguousChoice(f"There are several {plural}: {', '.join(names)}. Choose one with --{noun}.")
+    return str(names[0])

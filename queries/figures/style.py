@@ -1,0 +1,138 @@
+"""How figures look, and how they become files. This module may not know a database.
+
+Lines differ in colour, in dashes and in markers, so that they can be told apart in grey too. Colours are those of Okabe
+and Ito, which colour-blind readers can tell apart; tints of phases stay lighter than any line.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from warehouse.errors import WarehouseError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg", "pdf")
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C8C8C")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+#: Solid, long dashes, dots, dashes and dots: lengths of ink and gap in line widths.
+DASHES: Sequence[Any] = ("solid", (0, (4.5, 1.4)), (0, (1.1, 1.1)), (0, (5, 1.2, 1.1, 1.2)))
+#: Tints of the first to the fourth phase of a definition.
+TINTS = ("#EDEDED", "#DCEBF5", "#FBE6DA", "#DDF1EA")
+INK, GREY, PALE = "#222222", "#6B6B6B", "#C4C4C4"
+#: Points of a line up to which each has a marker; of longer ones a part of them has.
+_MOST_MARKERS = 24
+
+STYLE: Any = {
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 3.8,
+    "lines.markeredgewidth": 0.6,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    # Equal data give equal files.
+    "svg.hashsalt": "token-warehouse",
+}
+
+
+class MissingMatplotlib(WarehouseError):
+    """Drawing needs matplotlib, which is not installed: pip install 'token-warehouse[plots]'"""
+
+
+class BadOutput(WarehouseError):
+    """The figure cannot be written where it should go."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one of several lines looks."""
+
+    colour: str
+    marker: str
+    dashes: Any
+
+    def line(self, n_points: int) -> dict[str, Any]:
+        """Arguments of matplotlib for a line of so many points."""
+        every = 1 if n_points <= _MOST_MARKERS else n_points // (_MOST_MARKERS // 2)
+        return {"color": self.colour, "marker": self.marker, "linestyle": self.dashes, "markevery": every}
+
+
+ALONE = Look(COLOURS[0], MARKERS[0], DASHES[0])
+
+
+def looks(number: int, *, ordered: bool = False, after: int = 0) -> list[Look]:
+    """Looks of so many lines, eight at most. ordered: from light to dark. after: leave out the first of them."""
+    places = range(after, after + number)
+    colours = _ramp(number) if ordered else [COLOURS[place] for place in places]
+    return [
+        Look(colour, MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)])
+        for place, colour in zip(places, colours, strict=True)
+    ]
+
+
+def _ramp(number: int) -> list[str]:
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    ramp = colormaps["viridis_r"]
+    return [to_hex(ramp(1 - 0.72 * (number - 1 - place) / max(number - 1, 1))) for place in range(number)]
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Our look, for what is drawn within. Raises MissingMatplotlib."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise MissingMatplotlib from error
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as its suffix says: png, svg or pdf. Raises BadOutput; nothing half-written is left."""
+    check_output(path)
+    content = as_bytes(figure, path.suffix[1:].lower())
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise BadOutput(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def as_bytes(figure: Figure, form: str) -> bytes:
+    """A figure in one of FORMATS; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    # Without the date of today equal figures are equal files.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+    with styled():
+        figure.savefig(buffer, format=form, dpi=200, metadata=metadata)
+    return buffer.getvalue()
+
+
+def check_output(path: Path, formats: Sequence[str] = FORMATS) -> None:
+    """Raise BadOutput for a suffix that is none of the formats, and for a folder that does not exist."""
+    if path.suffix[1:].lower() not in formats:
+        raise BadOutput(f"{path} ends in no known format; name a file that ends in .{', .'.join(formats)}.")
+    if not path.parent.is_dir():
+        raise BadOutput(f"There is no folder {path.parent}; create it, or name another.")
