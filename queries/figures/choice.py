@@ -118,19 +118,42 @@ def choose(source: Source, choice: Choice) -> Compared:
 
 def choose_scored(source: Source, choice: Choice) -> Scored:
     """Settle which checkpoints to draw, whether or not they are compared. Raises as choose does."""
-    found = source.look_up(
+    return _choose_among(
+        source,
         """
         select corpus, protocol, family, model, max(n_tokens) as n_tokens
         from analysis.expected_surprisal
         where not outlier
         group by corpus, protocol, family, model
-        """
+        """,
+        choice,
     )
+
+
+def choose_measured(source: Source, choice: Choice) -> Scored:
+    """Settle what to report on: whatever was scored or compared. Raises as choose does."""
+    return _choose_among(
+        source,
+        """
+        select corpus, protocol, family, model, max(n_tokens) as n_tokens
+        from (
+            select corpus, protocol, family, model, n_tokens from analysis.expected_surprisal where not outlier
+            union all
+            select corpus, protocol, family, model, n_tokens from analysis.expected_convergence
+        ) as measured
+        group by corpus, protocol, family, model
+        """,
+        choice,
+    )
+
+
+def _choose_among(source: Source, query: str, choice: Choice) -> Scored:
+    found = source.look_up(query)
     if found.empty:
-        raise NothingToDraw("No checkpoint has been scored; `warehouse ingest` scores those that a study names.")
+        raise NothingToDraw("No checkpoint has been measured; `warehouse ingest` measures those that a study names.")
     settled, found = _narrow(found, choice)
     models = _by_size(source, settled["family"], found["model"].tolist())
-    return Scored(**settled, n_tokens=int(found["n_tokens"].iloc[0]), models=models)
+    return Scored(**settled, n_tokens=int(found["n_tokens"].max()), models=models)
 
 
 def require_known(noun: str, name: str, known: Sequence[str] | pd.Series[str]) -> None:

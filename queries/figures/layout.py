@@ -6,8 +6,9 @@ Steps lie at log(step + 1), so that step 0 has a place; the axis says so.
 from __future__ import annotations
 
 import math
+import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from queries.figures.style import GREY, TINTS, Look
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.text import Text
 
     from queries.figures.captions import Caption
 
 CONVERGENCE = "convergence (nats)"
 STEPS = "training step, on a log scale of step + 1"
+#: What matplotlib calls a line that nobody named.
+_NO_LABEL = re.compile(r"_child\d+")
 _MARGIN = 0.12  # inches
 _PANEL_HEIGHT = 2.9  # inches
 _LEGEND: Mapping[str, Any] = {"borderaxespad": 0.6, "borderpad": 0, "handlelength": 2.6}
@@ -97,20 +101,22 @@ def legend(figure: Figure, panels: Iterable[Axes]) -> None:
     """A label for each kind of line that some panel has, in the room that the header left for them."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    lines = {
-        str(line.get_label()): line
-        for axes in panels
-        for line in axes.lines
-        if not str(line.get_label()).startswith("_")
-    }
+    lines = dict(pair for axes in panels for pair in named_lines(axes))
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     left, top = _MARGIN / figure.get_figwidth(), engine.get()["rect"][3]
     columns = _legend_columns(len(lines), figure.get_figwidth())
-    drawn = figure.legend(
-        lines.values(), lines.keys(), loc="lower left", bbox_to_anchor=(left, top), ncols=columns, **_LEGEND
-    )
+    # A label that begins with an underscore would be left out.
+    names = [f" {name}" if name.startswith("_") else name for name in lines]
+    drawn = figure.legend(lines.values(), names, loc="lower left", bbox_to_anchor=(left, top), ncols=columns, **_LEGEND)
     drawn.set_in_layout(False)
+
+
+def named_lines(axes: Axes) -> Iterator[tuple[str, Line2D]]:
+    """The lines of a panel that have a name, with it."""
+    for drawn in axes.lines:
+        if not _NO_LABEL.fullmatch(label := str(drawn.get_label())):
+            yield label, drawn
 
 
 def finish(figure: Figure, panels: Sequence[Axes], labels: Sequence[str], *, below: str = STEPS) -> None:

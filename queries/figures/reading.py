@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a query as they are, and which columns hold numbers."""
+
+    columns: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    rows: list[tuple[Any, ...]]
 
 
 class Source:
@@ -25,6 +35,16 @@ class Source:
         statement = self._with_values(query, parameters)
         self.statements.append(statement)
         return self._frame(statement)
+
+    def rows(self, query: str, **parameters: object) -> Rows:
+        """As read, but not as a frame: integers stay what they are beside NULL."""
+        statement = self._with_values(query, parameters)
+        self.statements.append(statement)
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement.encode())
+            columns = cursor.description or []
+            numeric = tuple(column.type_code in _NUMBERS for column in columns)
+            return Rows(tuple(column.name for column in columns), numeric, cursor.fetchall())
 
     def look_up(self, query: str, **parameters: object) -> pd.DataFrame:
         """The rows of a query that finds out what there is to read, and is not remembered."""
@@ -45,4 +65,5 @@ class Source:
         return frame.astype(dict.fromkeys(real, "float64"))
 
 
+_NUMBERS = {psycopg.adapters.types[name].oid for name in ("int2", "int4", "int8", "float4", "float8", "numeric")}
 _FLOAT8 = psycopg.adapters.types["float8"].oid

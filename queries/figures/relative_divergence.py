@@ -132,7 +132,7 @@ def _value(axes: Axes, curve: pd.DataFrame, look: Look, label: str, aside: float
     x, sigma = (curve["step"] + 1) * aside, curve["sigma"]
     half = curve["half_width"].clip(upper=_LONGEST_BAR)
     lower, upper = sigma - sigma * np.exp(-half), sigma * np.exp(half) - sigma
-    axes.errorbar(x, sigma, (lower, upper), fmt="none", ecolor=look.colour, elinewidth=0.9, alpha=0.6, label="_bars")
+    axes.errorbar(x, sigma, (lower, upper), fmt="none", ecolor=look.colour, elinewidth=0.9, alpha=0.6)
     axes.plot(x, sigma, color=look.colour, linestyle=look.dashes, linewidth=1.4, marker=look.marker, label=label)
     [line] = axes.lines[-1:]
     line.set(markersize=5, markerfacecolor="white", markeredgewidth=1.0)

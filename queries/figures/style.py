@@ -7,6 +7,7 @@ and Ito, which colour-blind readers can tell apart; tints of phases stay lighter
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ STYLE: Any = {
     "lines.markersize": 3.8,
     "lines.markeredgewidth": 0.6,
     "legend.frameon": False,
+    # A name with two dollar signs is no formula.
+    "text.parse_math": False,
     "pdf.fonttype": 42,
     # Equal data give equal files.
     "svg.hashsalt": "token-warehouse",
@@ -103,14 +106,20 @@ def styled() -> Iterator[None]:
         import matplotlib
     except ModuleNotFoundError as error:
         raise MissingMatplotlib from error
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # A piece of text in a script that the font lacks shows as a box, as anywhere.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as its suffix says: png, svg or pdf. Raises BadOutput; nothing half-written is left."""
     check_output(path)
-    content = as_bytes(figure, path.suffix[1:].lower())
+    write_file(path, as_bytes(figure, path.suffix[1:].lower()))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file at once, or leave what was there. Raises BadOutput."""
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(content)
@@ -122,9 +131,18 @@ def save(figure: Figure, path: Path) -> None:
 
 def as_bytes(figure: Figure, form: str) -> bytes:
     """A figure in one of FORMATS; equal figures give equal bytes."""
-    buffer = io.BytesIO()
     # Without the date of today equal figures are equal files.
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+    return _written(figure, form, {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form))
+
+
+def as_svg_element(figure: Figure) -> bytes:
+    """A figure as an svg element to stand in a page: without a prolog, and without anything about the file."""
+    content = _written(figure, "svg", dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return content[content.index(b"<svg") :]
+
+
+def _written(figure: Figure, form: str, metadata: dict[str, None] | None) -> bytes:
+    buffer = io.BytesIO()
     with styled():
         figure.savefig(buffer, format=form, dpi=200, metadata=metadata)
     return buffer.getvalue()
