@@ -125,6 +125,22 @@ def relative_divergence(out: Path, layer: str, values: Sequence[str], **chosen: 
 
 
 @plot.command()
+@click.option("--metric", "metrics", multiple=True, help="Metric, as view training_curves calls it; may be repeated.")
+@click.option(
+    "--higher-is-better/--lower-is-better", "upwards", default=None, help="Direction of the metrics, where not known."
+)
+@_scored
+def saturation(out: Path, metrics: Sequence[str], upwards: bool | None, **chosen: Any) -> None:
+    """Draw metrics over training with the best checkpoint of each run: a panel per metric, a line per model.
+
+    Without --metric surprisal and imported results are drawn, six at most.
+    """
+    from queries.figures import saturation
+
+    _save(out, lambda reader: saturation.draw(reader, _choice(**chosen), metrics, upwards))
+
+
+@plot.command()
 @click.argument("token", type=int)
 @_with(_out, _protocol, _family, _models)
 def trajectory(out: Path, token: int, **chosen: Any) -> None:

@@ -21,7 +21,7 @@ import click
 def report(out: Path, layers: tuple[str, ...], definition: str, **chosen: Any) -> None:
     """Write one page about a corpus: figures, tables, where they come from, and the SQL behind each.
 
-    The page is a single file that needs no network. Without --layer the first six layers have figures.
+    The page is a single file that needs no network. Without --layer the first eight layers have figures.
     """
     from queries.figures import style
     from queries.figures.choice import Choice

@@ -5,7 +5,7 @@ definition: whose phases are shaded, None where none are. banded: whether some i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from queries.figures.choice import CONFIDENCE, Compared, Scored
@@ -124,6 +124,22 @@ def of_token(subject: Scored, token_id: int, quoted: str, *, compared: bool) -> 
     convergence = "its convergence, minus the mean KL(p || q) over ordered pairs of seeds (higher: more alike)"
     shown = f"Left: {surprisal}. Right: {convergence}." if compared else f"Shown: {surprisal}."
     return Caption(f"Token {token_id} over training", f"… {quoted} … ({subject.corpus}). {shown} In nats.")
+
+
+def of_saturation(
+    family: str, corpus: str | None, sources: Sequence[str], n_shown: int, n_metrics: int, *, several: bool
+) -> Caption:
+    """Caption of metrics over training with their best checkpoints. several: a model has several runs."""
+    own = [f"measured on {corpus}"] if corpus else []
+    imported = [f"from {', '.join(sources)}"] if sources else []
+    means = " Means over seeds, each seed faint." if several else ""
+    ratio = "last value over best" + (", mean over runs" if several else "")
+    cut = f" Shown are {n_shown} of {n_metrics} metrics." if n_shown < n_metrics else ""
+    return Caption(
+        "Saturation",
+        f"Metrics of family {family} over training, {' and '.join([*own, *imported])}.{means} Ring: the best "
+        f"checkpoint of {'each' if several else 'the'} run. Number at the right: {ratio}.{cut}",
+    )
 
 
 def _counted(number: int, noun: str) -> str:

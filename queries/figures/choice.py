@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from warehouse.errors import WarehouseError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Level of the intervals.
 CONFIDENCE = 0.95
+#: Names that an error lists; of more it gives the nearest.
+_MOST_NAMES = 40
 
 
 class NothingToDraw(WarehouseError):
@@ -109,7 +112,7 @@ def choose(source: Source, choice: Choice) -> Compared:
     return Compared(
         **settled,
         n_tokens=int(found["n_tokens"].iloc[0]),
-        models=_by_size(source, settled["family"], found.loc[found["n_complete"] > 0, "model"].tolist()),
+        models=by_size(source, settled["family"], found.loc[found["n_complete"] > 0, "model"].tolist()),
         kind=choice.kind,
         n_incomplete=int(found["n_incomplete"].sum()),
         step_q=choice.step_q,
@@ -152,15 +155,19 @@ def _choose_among(source: Source, query: str, choice: Choice) -> Scored:
     if found.empty:
         raise NothingToDraw("No checkpoint has been measured; `warehouse ingest` measures those that a study names.")
     settled, found = _narrow(found, choice)
-    models = _by_size(source, settled["family"], found["model"].tolist())
+    models = by_size(source, settled["family"], found["model"].tolist())
     return Scored(**settled, n_tokens=int(found["n_tokens"].max()), models=models)
 
 
 def require_known(noun: str, name: str, known: Sequence[str] | pd.Series[str]) -> None:
-    """Raise UnknownChoice, with the names that there are, for one that is not among them."""
-    if name not in set(known):
-        there = ", ".join(sorted(set(known))) or "none"
-        raise UnknownChoice(f"There is no {noun} {name}; there are {there}.")
+    """Raise UnknownChoice, with the names that there are, or the nearest of many, for one that is not among them."""
+    names = sorted(set(known))
+    if name in names:
+        return
+    if len(names) <= _MOST_NAMES:
+        raise UnknownChoice(f"There is no {noun} {name}; there are {', '.join(names) or 'none'}.")
+    nearest = get_close_matches(name, names, n=5, cutoff=0)
+    raise UnknownChoice(f"There is no {noun} {name}; of {len(names)} the nearest are {', '.join(nearest)}.")
 
 
 def _narrow(found: pd.DataFrame, choice: Choice) -> tuple[dict[str, str], pd.DataFrame]:
@@ -169,15 +176,16 @@ def _narrow(found: pd.DataFrame, choice: Choice) -> tuple[dict[str, str], pd.Dat
     for noun, plural in (("corpus", "corpora"), ("protocol", "protocols"), ("family", "families")):
         wanted: str | None = getattr(choice, noun)
         if noun == "protocol" and wanted is None:
-            found = _measured_here(found)
-        settled[noun] = _settle(noun, plural, wanted, found[noun])
+            found = measured_here(found)
+        settled[noun] = settle(noun, plural, wanted, found[noun])
         found = found[found[noun] == settled[noun]]
     for model in choice.models:
         require_known("model", model, found["model"])
     return settled, found[found["model"].isin(choice.models)] if choice.models else found
 
 
-def _by_size(source: Source, family: str, models: Sequence[str]) -> tuple[str, ...]:
+def by_size(source: Source, family: str, models: Sequence[str]) -> tuple[str, ...]:
+    """Names of models of a family, from the smallest to the largest."""
     rows = source.look_up(
         "select name from warehouse.model where family = %(family)s and name = any(%(names)s) "
         "order by parameters, name",
@@ -187,13 +195,14 @@ def _by_size(source: Source, family: str, models: Sequence[str]) -> tuple[str, .
     return tuple(rows["name"])
 
 
-def _measured_here(found: pd.DataFrame) -> pd.DataFrame:
+def measured_here(found: pd.DataFrame) -> pd.DataFrame:
     """Without what was imported, unless there is nothing else."""
     own = found[~found["protocol"].str.startswith("imported-")]
     return found if own.empty else own
 
 
-def _settle(noun: str, plural: str, wanted: str | None, found: pd.Series[str]) -> str:
+def settle(noun: str, plural: str, wanted: str | None, found: pd.Series[str]) -> str:
+    """The one that is wanted, or the only one there is. Raises UnknownChoice, AmbiguousChoice."""
     names = sorted(found.unique())
     if wanted is not None:
         require_known(noun, wanted, names)

@@ -30,6 +30,7 @@ _MARGIN = 0.12  # inches
 _PANEL_HEIGHT = 2.9  # inches
 _LEGEND: Mapping[str, Any] = {"borderaxespad": 0.6, "borderpad": 0, "handlelength": 2.6}
 _SUBTITLE: Mapping[str, Any] = {"va": "top", "fontsize": 9, "color": GREY, "linespacing": 1.3}
+_PHASE = "phase"
 _PHASE_NAME: Mapping[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 7.5, "color": GREY, "linespacing": 1.0}
 
 
@@ -86,7 +87,7 @@ def dress(axes: Axes, steps: pd.Series[int], title: str | None = None, phases: p
     axes.set_xscale("log")
     axes.set_xlim((first + 1) / 1.12, (last + 1) * 1.12)
     ticks = _ticks(first, last)
-    axes.set_xticks([step + 1 for step in ticks], [f"{step:,}" for step in ticks])
+    axes.set_xticks([step + 1 for step in ticks], [_short(step) for step in ticks])
     axes.set_xticks([], minor=True)
     axes.tick_params(labelsize=8, labelbottom=True, labelleft=True)
     shaded = phases is not None and len(phases) > 0
@@ -106,9 +107,17 @@ def legend(figure: Figure, panels: Iterable[Axes]) -> None:
     assert isinstance(engine, ConstrainedLayoutEngine)
     left, top = _MARGIN / figure.get_figwidth(), engine.get()["rect"][3]
     columns = _legend_columns(len(lines), figure.get_figwidth())
-    # A label that begins with an underscore would be left out.
-    names = [f" {name}" if name.startswith("_") else name for name in lines]
-    drawn = figure.legend(lines.values(), names, loc="lower left", bbox_to_anchor=(left, top), ncols=columns, **_LEGEND)
+    # A label that begins with an underscore would be left out. Columns are filled one by one, and rows are read.
+    labels = [(f" {name}" if name.startswith("_") else name, handle) for name, handle in lines.items()]
+    labels = [label for column in range(columns) for label in labels[column::columns]]
+    drawn = figure.legend(
+        [handle for _, handle in labels],
+        [name for name, _ in labels],
+        loc="lower left",
+        bbox_to_anchor=(left, top),
+        ncols=columns,
+        **_LEGEND,
+    )
     drawn.set_in_layout(False)
 
 
@@ -119,19 +128,19 @@ def named_lines(axes: Axes) -> Iterator[tuple[str, Line2D]]:
             yield label, drawn
 
 
-def finish(figure: Figure, panels: Sequence[Axes], labels: Sequence[str], *, below: str = STEPS) -> None:
+def finish(figure: Figure, panels: Sequence[Axes], labels: Sequence[str] = (), *, below: str = STEPS) -> None:
     """Label the axes, lay the figure out, and move names of phases apart where they would touch.
 
-    labels: of the vertical axes; where neighbours have the same one, the first of a row is labelled.
+    labels: of the vertical axes, where they are not labelled yet; of panels that are alike the first in a row is.
     """
-    for axes, label in zip(panels, labels, strict=True):
+    for axes, label in zip(panels, labels, strict=bool(labels)):
         place = axes.get_subplotspec()
         if len(set(labels)) == len(labels) > 1 or (place is not None and place.is_first_col()):
             axes.set_ylabel(label)
     figure.supxlabel(below, fontsize=9)
     figure.draw_without_rendering()
     for axes in panels:
-        _move_apart(axes, axes.texts)
+        _move_apart(axes, [text for text in axes.texts if text.get_gid() == _PHASE])
 
 
 def _shade(axes: Axes, phases: pd.DataFrame, first: int, last: int, *, named: bool) -> None:
@@ -143,7 +152,7 @@ def _shade(axes: Axes, phases: pd.DataFrame, first: int, last: int, *, named: bo
         axes.axvspan(left, right, color=TINTS[(position - 1) % len(TINTS)], linewidth=0, zorder=0)
         if named:
             place, text = math.sqrt(left * right), name.replace("_", "\n")
-            axes.text(place, 1.01, text, transform=axes.get_xaxis_transform(), **_PHASE_NAME)
+            axes.text(place, 1.01, text, transform=axes.get_xaxis_transform(), gid=_PHASE, **_PHASE_NAME)
 
 
 def _ticks(first: int, last: int) -> list[int]:
@@ -153,9 +162,17 @@ def _ticks(first: int, last: int) -> list[int]:
     return ticks if ticks and last < 4 * ticks[-1] + 4 else [*ticks, last]
 
 
+def _short(step: int) -> str:
+    """A step as an axis has room for it."""
+    if step >= 1_000_000:
+        return f"{step / 1_000_000:g}M"
+    return f"{step / 1000:g}k" if step >= 10_000 else f"{step:,}"
+
+
 def _legend_columns(n_labels: int, width: float) -> int:
-    """Labels side by side in a figure of a width in inches."""
-    return max(1, min(n_labels, int(width / 1.6)))
+    """Labels side by side in a figure of a width in inches, as many in each row."""
+    most = max(1, int(width / 1.6))
+    return math.ceil(n_labels / math.ceil(n_labels / most)) if n_labels else 1
 
 
 def _move_apart(axes: Axes, names: Sequence[Text], gap: float = 8) -> None:

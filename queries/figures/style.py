@@ -7,6 +7,7 @@ and Ito, which colour-blind readers can tell apart; tints of phases stay lighter
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +29,13 @@ DASHES: Sequence[Any] = ("solid", (0, (4.5, 1.4)), (0, (1.1, 1.1)), (0, (5, 1.2,
 #: Tints of the first to the fourth phase of a definition.
 TINTS = ("#EDEDED", "#DCEBF5", "#FBE6DA", "#DDF1EA")
 INK, GREY, PALE = "#222222", "#6B6B6B", "#C4C4C4"
-#: Points of a line up to which each has a marker; of longer ones a part of them has.
+#: Dots per inch of figures that have pixels.
+_DPI = 200
+_LONG_FRACTION = re.compile(rb"(\d\.\d\d)\d+")
+#: Points of a line up to which each has a marker; of longer ones some, evenly apart, have.
 _MOST_MARKERS = 24
+#: Between markers of longer lines, as a share of a panel's diagonal.
+_MARKER_DISTANCE = 0.09
 
 STYLE: Any = {
     "font.size": 9,
@@ -74,7 +80,7 @@ class Look:
 
     def line(self, n_points: int) -> dict[str, Any]:
         """Arguments of matplotlib for a line of so many points."""
-        every = 1 if n_points <= _MOST_MARKERS else n_points // (_MOST_MARKERS // 2)
+        every = 1 if n_points <= _MOST_MARKERS else _MARKER_DISTANCE
         return {"color": self.colour, "marker": self.marker, "linestyle": self.dashes, "markevery": every}
 
 
@@ -136,15 +142,25 @@ def as_bytes(figure: Figure, form: str) -> bytes:
 
 
 def as_svg_element(figure: Figure) -> bytes:
-    """A figure as an svg element to stand in a page: without a prolog, and without anything about the file."""
+    """A figure as an svg element to stand in a page: nothing about a file, places to hundredths of a point."""
     content = _written(figure, "svg", dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return content[content.index(b"<svg") :]
+    return _LONG_FRACTION.sub(rb"\1", content[content.index(b"<svg") :])
 
 
-def _written(figure: Figure, form: str, metadata: dict[str, None] | None) -> bytes:
+def as_small_png(figure: Figure, dpi: int) -> bytes:
+    """A figure as PNG with a palette, a quarter of the size of one without."""
+    from PIL import Image
+
+    small = io.BytesIO()
+    with Image.open(io.BytesIO(_written(figure, "png", None, dpi))) as picture:
+        picture.convert("RGB").quantize(128).save(small, "png", optimize=True)
+    return small.getvalue()
+
+
+def _written(figure: Figure, form: str, metadata: dict[str, None] | None, dpi: int = _DPI) -> bytes:
     buffer = io.BytesIO()
     with styled():
-        figure.savefig(buffer, format=form, dpi=200, metadata=metadata)
+        figure.savefig(buffer, format=form, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from queries.figures import (
     conditional,
@@ -11,6 +12,7 @@ from queries.figures import (
     phases,
     reference,
     relative_divergence,
+    saturation,
     style,
 )
 from queries.figures.choice import (
@@ -30,12 +32,18 @@ from queries.report.page import Picture, Section, Table, page
 from queries.report.tables import Asked
 from queries.report.words import in_words
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 #: Kinds of comparison whose expected convergence is drawn, where there are such.
 KINDS = ("seed", "step", "final", "size", "matched")
 #: Layers of more values say little in a figure of eight lines.
 _MOST_VALUES = 60
 #: Layers that have figures where none are named.
-_MOST_LAYERS = 6
+_MOST_LAYERS = 8
+#: Bytes of a figure: thirty of them are a page of under five megabytes.
+_LARGEST_IMAGE = 110_000
+_DPI = (144, 120, 96, 72)
 
 Part = Picture | Table
 
@@ -64,8 +72,10 @@ class Report:
             self.missing.append(f"{name}: {reason}")
             return []
         figure, caption = drawing.figure(titled=False), drawing.caption
-        svg = style.as_svg_element(figure)
-        return [Picture(caption.title, caption.subtitle, in_words(figure, caption.title), svg, drawing.statements)]
+        form, image = _image(figure)
+        width, height = (round(96 * inches) for inches in figure.get_size_inches())
+        alt = in_words(figure, caption.title)
+        return [Picture(caption.title, caption.subtitle, alt, form, image, (width, height), drawing.statements)]
 
     def table(self, asked: Asked, **more: object) -> list[Part]:
         """A table, or nothing where it would be empty."""
@@ -81,12 +91,31 @@ def write(connection: Connection, choice: Choice, layers: Sequence[str] = (), de
     source = Source(connection)
     subject = choose_measured(source, choice)
     report = Report(connection, subject, definition, _layers(source, subject, layers))
-    sections = [_convergence(report), *_by_layer(report), _references(report), _material(report), _provenance(report)]
+    sections = [
+        _convergence(report),
+        *_by_layer(report),
+        _references(report),
+        _learning(report),
+        _material(report),
+        _provenance(report),
+    ]
     if report.missing:
-        words = "These figures could not be drawn from what is in the warehouse. " + " ".join(report.missing)
-        sections.append(Section("What is missing", words, []))
+        words = "These figures could not be drawn from what is in the warehouse."
+        sections.append(Section("What is missing", words, [], report.missing))
     shown = [section for section in sections if section.parts or section in sections[-1:]]
     return page(subject.corpus, lead(source, subject), facts(source, subject), shown, footer(source, subject))
+
+
+def _image(figure: Figure) -> tuple[str, bytes]:
+    """A figure as vectors, or where that is large as pixels, as fine as its share of the page allows."""
+    image = style.as_svg_element(figure)
+    if len(image) <= _LARGEST_IMAGE:
+        return "image/svg+xml", image
+    for dpi in _DPI:
+        image = style.as_small_png(figure, dpi)
+        if len(image) <= _LARGEST_IMAGE:
+            break
+    return "image/png", image
 
 
 def _layers(source: Source, subject: Scored, named: Sequence[str]) -> list[str]:
@@ -146,6 +175,13 @@ def _by_layer(report: Report) -> list[Section]:
 def _references(report: Report) -> Section:
     parts = report.drawn("reference", reference.draw, report.choice)
     return Section("References", "How far models are from knowing nothing.", [*parts, *report.table(tables.NEAREST)])
+
+
+def _learning(report: Report) -> Section:
+    """Curves of metrics, and their best checkpoints."""
+    parts = report.drawn("saturation", saturation.draw, report.choice)
+    parts += report.table(tables.SATURATION)
+    return Section("Learning", "What models gain by training, and whether it lasts.", parts)
 
 
 def _provenance(report: Report) -> Section:

@@ -27,12 +27,14 @@ _MOST_DECIMALS = 6
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as it stands on the page. alt: what is seen, in words; svg: an svg element."""
+    """A figure as it stands on the page. alt: what is seen, in words; form: media type; size: in CSS pixels."""
 
     title: str
     note: str
     alt: str
-    svg: bytes
+    form: str
+    image: bytes
+    size: tuple[int, int]
     statements: Sequence[str]
 
 
@@ -50,11 +52,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence or two, and what stands below it."""
+    """A heading, a sentence or two, and what stands below it; perhaps a list."""
 
     title: str
     words: str
     parts: Sequence[Picture | Table]
+    items: Sequence[str] = ()
 
 
 def page(title: str, lead: str, facts: Iterable[tuple[str, str]], sections: Sequence[Section], footer: str) -> str:
@@ -116,15 +119,18 @@ def _section(number: int, section: Section, figures: Iterator[int], tables: Iter
     yield element("h2", f"{number} ", section.title)
     if section.words:
         yield element("p", section.words)
+    if section.items:
+        yield element("ul", *(element("li", item) for item in section.items))
     for part in section.parts:
         anchor, label = _label(part, figures, tables)
         yield _picture(part, anchor, label) if isinstance(part, Picture) else _table(part, anchor, label)
 
 
 def _picture(picture: Picture, anchor: str, label: str) -> Markup:
-    source = "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode()
+    source = f"data:{picture.form};base64,{base64.b64encode(picture.image).decode()}"
+    width, height = map(str, picture.size)
     caption = element("figcaption", element("strong", f"{label}. {picture.title}."), " ", picture.note)
-    figure = element("figure", element("img", src=source, alt=picture.alt), caption)
+    figure = element("figure", element("img", src=source, alt=picture.alt, width=width, height=height), caption)
     return element("div", figure, _statements(picture.statements, "figure"), id=anchor, class_="part")
 
 

@@ -138,6 +138,22 @@ OUTLIERS = Asked(
     folded=True,
 )
 
+SATURATION = Asked(
+    "Best and last checkpoints",
+    "For each training run the best step of a metric, and the last value over the best: above 1 a loss has risen "
+    "again, below 1 an accuracy has fallen.",
+    """
+    select metric, source, model, seed, best_step as "best step", best_value as "best value",
+        se_best as "s.e. of the best", final_step as "last step", final_value as "last value",
+        se_final as "s.e. of the last", final_to_best as "last over best", steps_since_best as "steps since"
+    from analysis.saturation
+    where family = %(family)s and model = any(%(models)s)
+        and (corpus is null or corpus = %(corpus)s and protocol = %(protocol)s) and not outlier
+    order by source nulls first, metric, model, seed
+    """,
+    folded=True,
+)
+
 PROTOCOL = Asked(
     "Protocol",
     "What changes a measured quantity by design; results of different protocols never mix.",
@@ -217,6 +233,18 @@ ENVIRONMENTS = Asked(
     """,
 )
 
+FITS = Asked(
+    "Fits",
+    "What was fitted outside SQL, with the settings and versions to fit it again.",
+    """
+    select kind, name, settings, versions, input_digest as "SHA-256 of the input", made_at as made
+    from analysis.fits
+    where (family is null or family = %(family)s) and (corpus is null or corpus = %(corpus)s)
+        and (protocol is null or protocol = %(protocol)s)
+    order by kind, name
+    """,
+)
+
 VERSIONS = Asked(
     "Versions",
     "",
@@ -239,4 +267,4 @@ SETTINGS = Asked(
 )
 
 #: Where the numbers come from, in the order of the page.
-PROVENANCE = (LEFT_OUT, CHECKPOINTS, PROTOCOL, ENVIRONMENTS, REFERENCES, LAYERS, VERSIONS, SETTINGS)
+PROVENANCE = (LEFT_OUT, CHECKPOINTS, PROTOCOL, ENVIRONMENTS, REFERENCES, LAYERS, FITS, VERSIONS, SETTINGS)

@@ -13,8 +13,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from queries.figures import convergence
 from queries.figures.choice import Choice
 from queries.figures.reading import Rows
 from queries.report import contents
@@ -116,7 +118,7 @@ def test_the_page_asks_nothing_of_a_network(text: str, document: Node) -> None:
     nodes = list(_within(document))
     sources = [node.attributes[name] or "" for node in nodes for name in ("src", "href") if name in node.attributes]
     assert sources
-    assert all(source.startswith(("data:image/svg+xml;base64,", "#")) for source in sources)
+    assert all(source.startswith(("data:image/svg+xml;base64,", "data:image/png;base64,", "#")) for source in sources)
     assert not {node.name for node in nodes} & {"script", "link", "iframe", "object", "embed", "form", "base"}
     [style] = document.all("style")
     assert not re.search(r"url\(|@import|https?:", style.text)
@@ -176,11 +178,11 @@ def test_tables_have_the_numbers_of_the_views(document: Node, measured: Measured
     shown = _cells(tables["Convergence of seeds by pos, at the last step"])
     last = measured.steps[-1]
     assert len(shown) == 12
-    for model, step, value, tokens, convergence, *_ in shown:
+    for model, step, value, tokens, mean, *_ in shown:
         own = measured.layers["pos"] == int(value.removeprefix("pos "))
         kl = measured.mean("seed", model, last)[own]
         assert (step, tokens) == (str(last), f"{np.isfinite(kl).sum():,}")
-        assert float(convergence.replace("\N{MINUS SIGN}", "-")) == pytest.approx(-np.nanmean(kl), abs=6e-5)
+        assert float(mean.replace("\N{MINUS SIGN}", "-")) == pytest.approx(-np.nanmean(kl), abs=6e-5)
 
 
 def test_provenance_names_texts_checkpoints_environments_versions_and_hashes(
@@ -267,6 +269,17 @@ def test_numbers_of_a_column_have_as_many_decimals_and_tiny_ones_their_magnitude
         "a, 1",
         "torch 2.1",
     ]
+
+
+def test_a_figure_of_very_many_points_is_pixels_and_no_larger_than_its_share() -> None:
+    steps = np.arange(4000)
+    curves = pd.DataFrame({"model": "m", "step": steps, "convergence": -(np.sin(steps) ** 2), "half_width": 0.1})
+    phases = pd.DataFrame(columns=["model", "position", "phase", "first_step", "last_step"])
+    for points, form, start in ((curves[:40], "image/svg+xml", b"<svg"), (curves, "image/png", b"\x89PNG")):
+        made, image = contents._image(convergence.paint(points, phases, None))
+        assert made == form
+        assert image.startswith(start)
+        assert len(image) <= LARGEST / 40
 
 
 def test_elements_escape_text_and_attributes() -> None:

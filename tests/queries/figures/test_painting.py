@@ -123,6 +123,30 @@ def test_a_value_that_only_one_model_has_is_in_the_legend() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["common", "rare"]
 
 
+def test_a_legend_of_several_rows_reads_from_left_to_right_and_an_underscore_keeps_its_place() -> None:
+    curves, shaded = frames()
+    values = ["_A", "B", "E", "F", "H", "I", "K"]
+    curves = pd.concat(curves.assign(value=value, value_order=np.nan) for value in values)
+    figure = conditional.paint(curves, shaded, CAPTION)
+    figure.draw_without_rendering()
+    places = {text.get_text().strip(): text.get_window_extent() for text in figure.legends[0].get_texts()}
+    assert set(places) == set(values)
+    # Of two rows the upper comes first.
+    assert sorted(values, key=lambda value: (-round(places[value].y1), places[value].x0)) == values
+
+
+def test_lines_differ_in_dashes_and_markers_too_and_long_ones_have_few_markers() -> None:
+    looks = style.looks(8)
+    assert len({look.marker for look in looks}) == len({look.colour for look in looks}) == 8
+    assert all(str(one.dashes) != str(other.dashes) for one, other in itertools.pairwise(looks))
+    assert looks[0].line(24)["markevery"] == 1
+    assert isinstance(looks[0].line(25)["markevery"], float)
+    with style.styled():
+        lightness = [_luminance(look.colour) for look in style.looks(6, ordered=True)]
+    assert max(lightness) < 0.5
+    assert min(a - b for a, b in itertools.pairwise(lightness)) > 0
+
+
 def test_ordered_values_run_from_light_to_dark() -> None:
     curves, shaded = frames()
     curves = pd.concat(curves.assign(value=str(place), value_order=place) for place in range(7))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from queries.figures import relative_divergence
+from queries.figures import layout, relative_divergence
 from queries.figures.choice import Choice, NothingToDraw, UnknownChoice, choose
 from queries.figures.reading import Source
 from tests.queries.measured import Measured
@@ -59,8 +59,8 @@ def test_named_are_the_outliers_farthest_from_one(database: Database, tokens: pd
     farthest = expected[apart]["log_sigma"].abs().sort_values(ascending=False).index
     with database.read() as reader:
         drawing = relative_divergence.draw(reader, Choice("step"), "value")
-    figure = drawing.figure()
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(farthest)
+    [axes] = drawing.figure().axes
+    assert [name for name, _ in layout.named_lines(axes)] == list(farthest)
     assert f"Named are {apart.sum()} of 9 values, most often outliers" in drawing.caption.subtitle
     assert "q at most 0.05, ratio beyond 1.25" in drawing.caption.subtitle
 
