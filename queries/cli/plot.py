@@ -124,6 +124,49 @@ def relative_divergence(out: Path, layer: str, values: Sequence[str], **chosen: 
     _save(out, lambda reader: relative_divergence.draw(reader, _choice(**chosen), layer, values))
 
 
+@plot.command("cross-entropy-fit")
+@click.option(
+    "--predictor",
+    type=click.Choice(["ratio", "difference"]),
+    default="ratio",
+    show_default=True,
+    help="What KL is fitted on: p's cross-entropy over q's, or less q's.",
+)
+@click.option("--max-step", type=int, help="Last step that is fitted; by default settings.fit_max_step.")
+@_with(_layer, _scored, _kind("step"))
+def cross_entropy_fit(out: Path, layer: str, predictor: str, max_step: int | None, **chosen: Any) -> None:
+    """Draw KL from step to step against the fall of cross-entropy, and the slope of that by value of a layer."""
+    from queries.figures import cross_entropy_fit
+
+    _save(out, lambda reader: cross_entropy_fit.draw(reader, _choice(**chosen), layer, predictor, max_step))
+
+
+@plot.command("trend-shares")
+@click.option(
+    "--start", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of training left out."
+)
+@click.option(
+    "--predictor",
+    type=click.Choice(["step", "log_step", "index"]),
+    default="step",
+    show_default=True,
+    help="What perplexity is regressed on.",
+)
+@click.option(
+    "--variant",
+    type=click.Choice(["paper", "code"]),
+    default="paper",
+    show_default=True,
+    help="When a token is stagnated: as the paper says, or as its code does.",
+)
+@_scored
+def trend_shares(out: Path, start: float, predictor: str, variant: str, **chosen: Any) -> None:
+    """Draw how many tokens each training run comes to predict better, worse or no different: a panel per trend."""
+    from queries.figures import trend_shares
+
+    _save(out, lambda reader: trend_shares.draw(reader, _choice(**chosen), start, predictor, variant))
+
+
 @plot.command()
 @click.option("--metric", "metrics", multiple=True, help="Metric, as view training_curves calls it; may be repeated.")
 @click.option(

@@ -126,6 +126,34 @@ def of_token(subject: Scored, token_id: int, quoted: str, *, compared: bool) -> 
     return Caption(f"Token {token_id} over training", f"… {quoted} … ({subject.corpus}). {shown} In nats.")
 
 
+def of_cross_entropy_fit(
+    subject: Compared, layer: str, predictor: str, last_step: int, n_shown: int, n: int
+) -> Caption:
+    """Caption of KL against cross-entropy, with n_shown of the slopes of n values."""
+    cut = f" The {n_shown} steepest of {n} values." if n_shown < n else ""
+    ratio = "ratio of p's cross-entropy to q's" if predictor == "ratio" else "difference of p's and q's cross-entropy"
+    return Caption(
+        f"KL of {KINDS[subject.kind][0]} against the fall of cross-entropy",
+        f"Left: mean KL(p || q) over all tokens of {subject.corpus} against the {ratio}, a point per model and step to "
+        f"{last_step:,}; {KINDS[subject.kind][1]}; least squares over all models. Right: its slope by "
+        f"{layer.replace('_', ' ')}, dashed for all tokens. Bars: {CONFIDENCE:.0%} interval, points taken as "
+        f"independent.{cut}{_missing(subject)}",
+    )
+
+
+def of_trend_shares(subject: Scored, start: float, predictor: str, variant: str, autocorrelation: float) -> Caption:
+    """Caption of the shares of tokens with each trend."""
+    axis = {"step": "step", "log_step": "log step", "index": "number of the checkpoint"}[predictor]
+    code = "" if variant == "paper" else ", as the published code does"
+    return Caption(
+        "Shares of tokens by trend",
+        f"Trend of each token's perplexity in a run, by least squares on {axis} from {start:.0%} of training{code}, "
+        f"over the {subject.n_tokens:,} tokens of {subject.corpus}. Crosses: shares when each token's values are "
+        f"shuffled in time. Residuals have a mean lag-1 autocorrelation of {autocorrelation:.2f}; where it is not near "
+        "0, noise alone makes trends.",
+    )
+
+
 def of_saturation(
     family: str, corpus: str | None, sources: Sequence[str], n_shown: int, n_metrics: int, *, several: bool
 ) -> Caption:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from queries.figures import (
     conditional,
     convergence,
+    cross_entropy_fit,
     phases,
     reference,
     relative_divergence,
     saturation,
     style,
+    trend_shares,
 )
 from queries.figures.choice import (
     AmbiguousChoice,
@@ -166,6 +168,9 @@ def _by_layer(report: Report) -> list[Section]:
         steps = replace(choice, kind="step")
         moving += report.drawn(f"relative divergence by {layer}", relative_divergence.draw, steps, layer)
         moving += report.table(tables.OUTLIERS, layer=layer)
+    for layer in report.layers[:1]:
+        steps = replace(choice, kind="step")
+        moving += report.drawn("cross-entropy fit", cross_entropy_fit.draw, steps, layer)
     return [
         Section("Convergence by kind of token", "The same, over the tokens with each value of a layer.", parts),
         Section("Relative divergence", "Which tokens' predictions move more than others', and when.", moving),
@@ -178,10 +183,11 @@ def _references(report: Report) -> Section:
 
 
 def _learning(report: Report) -> Section:
-    """Curves of metrics, and their best checkpoints."""
-    parts = report.drawn("saturation", saturation.draw, report.choice)
+    """Trends of single tokens, and curves of metrics."""
+    parts = report.drawn("trend shares", trend_shares.draw, report.choice)
+    parts += report.drawn("saturation", saturation.draw, report.choice)
     parts += report.table(tables.SATURATION)
-    return Section("Learning", "What models gain by training, and whether it lasts.", parts)
+    return Section("Learning", "What single tokens and whole texts gain by training, and whether it lasts.", parts)
 
 
 def _provenance(report: Report) -> Section:
