@@ -315,8 +315,8 @@ def test_layers_and_models_can_be_chosen(named_measured: Measured, command: Comm
     [
         (["--out", "report.pdf"], ".html"),
         (["--out", "none/report.html"], "no folder"),
-        (["--corpus", "verse", "--out", "report.html"], "no corpus verse to draw; there are prose"),
-        (["--layer", "mood", "--out", "report.html"], "no layer mood to draw; there are pos, word_class"),
+        (["--corpus", "verse", "--out", "report.html"], "no corpus verse; there are prose"),
+        (["--layer", "mood", "--out", "report.html"], "no layer mood; there are pos, word_class"),
     ],
 )
 def test_what_cannot_be_reported_on_is_an_error(
