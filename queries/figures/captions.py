@@ -149,8 +149,8 @@ def of_trend_shares(subject: Scored, start: float, predictor: str, variant: str,
         "Shares of tokens by trend",
         f"Trend of each token's perplexity in a run, by least squares on {axis} from {start:.0%} of training{code}, "
         f"over the {subject.n_tokens:,} tokens of {subject.corpus}. Crosses: shares when each token's values are "
-        f"shuffled in time. Residuals have a mean lag-1 autocorrelation of {autocorrelation:.2f}; where it is not near "
-        "0, noise alone makes trends.",
+        f"shuffled in time. Residuals have a mean lag-1 autocorrelation of {autocorrelation:.2f}; well above 0, "
+        "noise alone makes trends.",
     )
 
 
