@@ -31,7 +31,8 @@ TINTS = ("#EDEDED", "#DCEBF5", "#FBE6DA", "#DDF1EA")
 INK, GREY, PALE = "#222222", "#6B6B6B", "#C4C4C4"
 #: Dots per inch of figures that have pixels.
 _DPI = 200
-_LONG_FRACTION = re.compile(rb"(\d\.\d\d)\d+")
+#: Of numbers from 1 on: the scales of glyphs are below.
+_LONG_FRACTION = re.compile(rb"(\b\d*[1-9]\d*\.\d\d)\d+")
 #: Points of a line up to which each has a marker; of longer ones some, evenly apart, have.
 _MOST_MARKERS = 24
 #: Between markers of longer lines, as a share of a panel's diagonal.

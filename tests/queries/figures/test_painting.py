@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -209,6 +210,23 @@ def test_figures_are_written_as_their_suffix_says_and_equal_ones_alike(tmp_path:
         assert paths[0].read_bytes() == paths[1].read_bytes()
     assert ElementTree.parse(tmp_path / "one.svg").getroot().tag.endswith("svg")
     assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_an_svg_element_has_the_places_and_scales_of_the_file_but_no_prolog() -> None:
+    element, file = (
+        write(convergence.paint(*frames(), None))
+        for write in (style.as_svg_element, lambda figure: style.as_bytes(figure, "svg"))
+    )
+    assert element.startswith(b"<svg")
+    assert len(element) < len(file)
+    scales = [re.findall(rb"scale\([^)]*\)", svg) for svg in (element, file)]
+    assert scales[0]
+    assert scales[0] == scales[1]
+    places = [
+        np.array([float(number) for d in re.findall(rb' d="([^"]*)"', svg) for number in re.findall(rb"-?[\d.]+", d)])
+        for svg in (element, file)
+    ]
+    np.testing.assert_allclose(places[0], places[1], atol=0.01)
 
 
 # --- the command --------------------------------------------------------------------------------------------------
