@@ -65,13 +65,16 @@ def _gives_stored(raw: psycopg.Connection) -> bool:
     """Make sure that the session has a function for the bytes of an array as they lie in memory, where it may have one.
 
     To write an array as array_send does takes the server twenty times as long, a call and an allocation an element.
-    Its own byteasend copies any value of variable length; only a superuser may declare that it does so for arrays. What
-    lies in memory is as this machine has it, so the server has to be on it.
+    Its own byteasend copies any value of variable length; only a superuser may declare that it does so for arrays, and
+    not in a transaction that only reads. What lies in memory is as this machine has it, so the server has to be on it.
     """
     if raw.info.parameter_status("is_superuser") != "on" or not raw.info.host.startswith("/"):
         return False
-    (known,) = raw.execute(f"select to_regprocedure('{_STORED}(integer[])')".encode()).fetchone() or (None,)
-    if known is None:
+    query = f"select to_regprocedure('{_STORED}(integer[])') is not null, current_setting('transaction_read_only')"
+    known, read_only = raw.execute(query.encode()).fetchone() or (False, "on")
+    if read_only == "on" and not known:
+        return False
+    if not known:
         for element in ("integer", "real"):
             raw.execute(
                 f"create function {_STORED}({element}[]) returns bytea language internal strict as 'byteasend'".encode()

@@ -80,6 +80,14 @@ def test_arrays_are_read_as_stored_where_a_superuser_is_on_the_servers_machine(
         next(read_units(connection, schema.divergence_chunk, [1], ["kl"]))
 
 
+def test_a_transaction_that_only_reads_can_read_many_units(connection: Connection) -> None:
+    written = write(connection, range(1, 13))
+    connection.commit()
+    connection.exec_driver_sql("set transaction read only")
+    found = read_units(connection, schema.divergence_chunk, list(written), ["kl"])
+    assert_same({pair: kl_of(columns) for pair, columns in found}, written)
+
+
 def test_few_units_leave_no_function_behind(database: Database) -> None:
     with database.engine().begin() as connection:
         write(connection, range(1, 3))
