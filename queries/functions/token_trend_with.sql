@@ -1,7 +1,8 @@
 -- Whether a token is predicted better or worse as a training run goes on: a regression of its perplexity on time.
 -- What is regressed is the token's perplexity divided by its perplexity at the start, which scales the slope and
 -- changes no class. A change beyond e^300 counts as e^300, whose square can still be computed.
--- Source: Xia et al. 2023; predictor step as in the paper, log_step as in its code, or index, the checkpoint's number.
+-- Source: Xia et al. 2023; predictor index, the checkpoint's number, as in the paper, log_step as in its code, or step,
+-- which is as index where checkpoints are evenly spaced.
 -- Shuffled curves and the autocorrelation are an extension.
 -- requires: correlation_p_value, regressor, residual_autocorrelation, surprisal_curves, trend_stagnates
 create or replace function analysis.token_trend_with(
