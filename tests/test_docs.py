@@ -109,11 +109,14 @@ def test_the_readme_answers_five_questions() -> None:
 
 
 @pytest.mark.parametrize("block", blocks("bash"), ids=str)
-def test_every_command_block_runs(place: Place, block: Block) -> None:
+def test_every_command_block_runs_and_ends_with_the_answer_below_it(place: Place, block: Block) -> None:
     if "make" in block.code and not shutil.which("make"):
         pytest.skip("there is no make on this machine")
     result = place.run("bash", "-c", PRELUDE + block.code)
     assert result.returncode == 0, result.stdout + result.stderr
+    if block.answer is not None:
+        answer = _lines(block.answer)
+        assert _lines(result.stdout)[-len(answer) :] == answer
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
