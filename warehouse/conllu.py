@@ -77,19 +77,20 @@ def read_conllu(path: str | Path) -> Iterator[ConlluSentence]:
     le) are one word with the values of its parts joined by +, and no head distance. Raises BadConllu, which names the
     line; the sentences before it were given.
     """
+    path = Path(path)
     comments: list[tuple[int, str]] = []
     rows: list[_Row] = []
-    for number, line in _lines(Path(path)):
+    for number, line in _lines(path):
         if not line:
             if rows:
-                yield _sentence(Path(path), comments, rows)
+                yield _sentence(path, comments, rows)
             comments, rows = [], []
         elif line.startswith("#") and not rows:
             comments.append((number, line))
         else:
-            rows.append(_row(Path(path), number, line))
+            rows.append(_row(path, number, line))
     if rows:
-        yield _sentence(Path(path), comments, rows)
+        yield _sentence(path, comments, rows)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
