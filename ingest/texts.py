@@ -13,6 +13,7 @@ from pathlib import Path
 
 from warehouse.conllu import read_conllu
 from warehouse.errors import WarehouseError
+from warehouse.json_objects import with_distinct_names
 
 BYTE_ORDER_MARK = "\ufeff"
 JOINT = "\n\n"  # between documents that come from separate places
@@ -161,18 +162,21 @@ def _json_lines(file: Path) -> Iterator[tuple[str | None, str]]:
 
 def _json_document(line: str, where: str) -> tuple[str | None, str]:
     try:
-        record = json.loads(line)
-    except ValueError as error:
+        record = json.loads(line, object_pairs_hook=with_distinct_names)
+    except (ValueError, RecursionError) as error:
         raise UnreadableCorpus(f"{where} is not JSON ({error}); write one object per line.") from error
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise UnreadableCorpus(f'{where} has no text; write one object with the key "text" per line.')
     text: str = record["text"]
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UnreadableCorpus(f"{where} escapes half a character at {error.start:,}; no UTF-8 can hold it.") from error
-    name = next((record[key] for key in ("name", "id") if record.get(key) is not None), None)
-    return (None if name is None else str(name)), text
+    name = next((str(record[key]) for key in ("name", "id") if record.get(key) is not None), None)
+    for words in (text, name or ""):
+        try:
+            words.encode()
+        except UnicodeEncodeError as error:
+            raise UnreadableCorpus(
+                f"{where} escapes half a character at {error.start:,}; no UTF-8 can hold it."
+            ) from error
+    return name, text
 
 
 def _join(documents: Iterator[tuple[str | None, str]]) -> SourceText:

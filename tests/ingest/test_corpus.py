@@ -284,7 +284,14 @@ def test_text_that_is_not_utf8_is_named_with_its_byte_offset(tmp_path: Path, voc
         load_corpus(tmp_path / name, vocabulary)
 
 
-@pytest.mark.parametrize("line", ['{"text": "a"', '"text"', '{"body": "a"}', '{"text": 3}', '{"text": "\\ud83d"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *('{"text": "a"', '"text"', '{"body": "a"}', '{"text": 3}', '{"text": "\\ud83d"}'),
+        *('{"text": "a", "name": "\\ud83d"}', '{"text": "a", "text": "b"}', "[" * 100_000),
+    ],
+    ids=lambda line: line[:40],
+)
 def test_a_bad_json_line_is_named_by_its_number(tmp_path: Path, vocabulary: Vocabulary, line: str):
     content = f'{{"text": "fine"}}\n\n{line}\n'
     with pytest.raises(UnreadableCorpus, match=r"Line 3 of .*bad\.jsonl"):

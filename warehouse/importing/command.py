@@ -14,9 +14,9 @@ from warehouse.database import Database
 from warehouse.fact_tables import SCORES
 from warehouse.importing import kl, matrices, scores
 from warehouse.importing.kl import Imported
-from warehouse.importing.manifest import BadManifest, Manifest, read_manifest
+from warehouse.importing.manifest import NAME_KEYS, BadManifest, Manifest, read_manifest
 from warehouse.importing.rows import table_units
-from warehouse.importing.tables import SUFFIXES, read_table
+from warehouse.importing.tables import SUFFIXES, kind_of, read_table
 from warehouse.importing.target import all_models, document_ranges, find_corpus
 from warehouse.importing.units import Placement, Target, Unit
 from warehouse.writer import Writer
@@ -44,7 +44,7 @@ def import_measurements(
     the transaction has ended well. Measurements are turned into arrays over the corpus a few at a time.
     Raises BadManifest, BadImport, UnknownCorpus, and ConflictingInputs where the warehouse has other values.
     """
-    data = None if file.suffix == ".toml" else file
+    data = None if kind_of(file) == ".toml" else file
     if data is None and manifest_file is not None:
         raise BadManifest(f"{file} is a manifest itself: leave out --manifest, or give the file of measurements first.")
     manifest = read_manifest(manifest_file if data is not None else file, options)
@@ -76,10 +76,11 @@ def _read(
     """What gives the units of a file, or of all files of a manifest. Tables are read at once, as columns."""
     place = Placement.of(manifest, target)
     path = data if data is not None else folder / (manifest.path or "")
-    if path.suffix in _TABLES:
+    if kind_of(path) in _TABLES:
         measures = ("kl",) if what == "kl" else SCORES
-        return partial(table_units, read_table(path), manifest, place, documents, measures)
-    if path.suffix != ".npy" and (data is not None or manifest.path):
+        table = read_table(path, [manifest.columns.get(key, key) for key in NAME_KEYS])
+        return partial(table_units, table, manifest, place, documents, measures)
+    if kind_of(path) != ".npy" and (data is not None or manifest.path):
         raise BadManifest(f"{path} is none of .npy, .parquet, .csv, .tsv, and no manifest (.toml).")
     return partial(matrices.kl_units if what == "kl" else matrices.score_units, manifest, place, folder, data)
 

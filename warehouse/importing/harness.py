@@ -28,7 +28,7 @@ NAME = "lm-evaluation-harness"
 
 @dataclass(frozen=True)
 class Score:
-    """A task's metric in one file. shots: examples in the prompt; None where not known."""
+    """A task's metric in one file. value: NaN for what is no number. shots: in the prompt; None where not known."""
 
     task: str
     metric: str
@@ -107,13 +107,13 @@ def _text(value: Any) -> str | None:
 def _scores(document: Mapping[str, Any], task: str, entry: Mapping[str, Any]) -> Iterator[Score]:
     for key, value in entry.items():
         metric, _, filtered = key.partition(",")
-        if metric.endswith(_STANDARD_ERROR) or not _is_number(value) or metric in _BESIDE:
+        if metric.endswith(_STANDARD_ERROR) or metric in _BESIDE or not metric.strip():
             continue
         error = entry.get(f"{metric}{_STANDARD_ERROR},{filtered}" if filtered else f"{metric}{_STANDARD_ERROR}")
         yield Score(
             task,
             _name(metric, filtered),
-            _float(value),
+            _float(value) if _is_number(value) else math.nan,
             _finite(error),
             _n_items(document, task, entry),
             _shots(document, task),

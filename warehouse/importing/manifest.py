@@ -20,12 +20,16 @@ CHECKPOINT_KEYS = ("family", "model", "seed", "step")
 PAIR_KEYS = tuple(f"{side}_{key}" for side in "pq" for key in CHECKPOINT_KEYS)
 #: What says which token a row of a table is about.
 TOKEN_KEYS = ("token_id", "document", "position")
+#: Those of them that are names, though all may look like numbers: 070, 1.40.
+NAME_KEYS = tuple(key for key in (*CHECKPOINT_KEYS, *PAIR_KEYS) if key.endswith(("family", "model")))
 
 
 #: Whole numbers are less: PostgreSQL holds no greater ones in an integer column.
 INTEGERS = 2**31
 #: Digits of a number in a name or an option; more are no number of anything, and too many for Python to read.
 MOST_DIGITS = 18
+#: Characters of a name; what is several times longer fits no index of PostgreSQL.
+LONGEST_NAME = 500
 _SHOWN = 80
 
 
@@ -48,6 +52,15 @@ class Checkpoint(NamedTuple):
 def can_be_stored(words: str) -> bool:
     """Whether PostgreSQL holds a text: it has no NUL character and no half of a pair of code units."""
     return "\0" not in words and not any("\ud800" <= letter <= "\udfff" for letter in words)
+
+
+def misfit_of(name: str) -> str | None:
+    """What a text has that no name in the warehouse may have; None where it can be one."""
+    if not can_be_stored(name):
+        return "a NUL character"
+    if not name.strip():
+        return "no letters"
+    return f"more than {LONGEST_NAME} characters" if len(name) > LONGEST_NAME else None
 
 
 class Positions(NamedTuple):
@@ -208,8 +221,8 @@ _any_text, _any_whole, _flag = _of(str, "text"), _of(int, "a whole number"), _of
 
 
 def _text(value: Any) -> Any:
-    if not can_be_stored(_any_text(value)):
-        raise _Misfit("text without NUL characters")
+    if not _any_text(value).strip() or not can_be_stored(value):
+        raise _Misfit("text without NUL characters, and not empty")
     return value
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -142,14 +143,18 @@ def _units(manifest: Manifest, place: Placement, file: _File, rows: Sequence[tup
 def _read(path: Path, n_rows: int) -> Floats:
     """[rows, positions]. Raises BadImport."""
     try:
-        matrix = np.load(path, allow_pickle=False, mmap_mode="r")
+        # Reads npy and nothing else: no pickle, and no archive.
+        mapped = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise BadImport(f"{path} cannot be read ({error.strerror or error}): mend path in the manifest.") from None
-    except (ValueError, EOFError) as error:
-        raise BadImport(f"{path} is no npy file of numbers ({error}).") from None
-    if not isinstance(matrix, np.ndarray) or matrix.dtype.kind not in "fiu" or matrix.ndim not in (1, 2):
+    except (ValueError, OverflowError, TokenError) as error:
+        raise BadImport(f"{path} is no npy file of numbers, or not all of one ({error}): save it anew.") from None
+    if mapped.dtype.kind not in "fiu" or mapped.ndim not in (1, 2):
         raise BadImport(f"{path} holds no matrix of numbers: save one with a row for each checkpoint or pair.")
-    matrix = np.atleast_2d(matrix)
+    after = path.stat().st_size - mapped.offset - mapped.nbytes
+    if after:
+        raise BadImport(f"{path} has {after:,} bytes after its matrix, such as a second one: save each by itself.")
+    matrix: Floats = np.atleast_2d(mapped)
     if len(matrix) != n_rows:
         raise BadImport(
             f"{path} has {len(matrix)} rows, but the manifest names {n_rows} checkpoints for them: mend rows."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from warehouse.importing.harness import step_of
-from warehouse.importing.manifest import CHECKPOINT_KEYS, INTEGERS, MOST_DIGITS, BadManifest, Checkpoint, can_be_stored
+from warehouse.importing.manifest import CHECKPOINT_KEYS, INTEGERS, MOST_DIGITS, BadManifest, Checkpoint, misfit_of
 from warehouse.importing.units import BadImport
 
 _DIGITS = rf"\d{{1,{MOST_DIGITS}}}"
@@ -120,8 +120,8 @@ class Naming:
                 )
         for key, value in known.items():
             origin = said[key].get(value, "the warehouse")
-            if isinstance(value, str) and not can_be_stored(value):
-                raise BadImport(f"The {key} of {file} by {origin} has a NUL character, {value!r}: take it out.")
+            if isinstance(value, str) and (misfit := misfit_of(value)):
+                raise BadImport(f"The {key} of {file} by {origin} has {misfit}, {value[:80]!r}: mend it there.")
             if isinstance(value, int) and not 0 <= value < INTEGERS:
                 raise BadImport(
                     f"{file} is about {key} {value} by {origin}, which is not from 0, and less than {INTEGERS}: mend "

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from warehouse.importing import harness
-from warehouse.importing.manifest import CHECKPOINT_KEYS, Checkpoint
+from warehouse.importing.manifest import CHECKPOINT_KEYS, NAME_KEYS, Checkpoint
 from warehouse.importing.naming import Known, Naming
 from warehouse.importing.results import Result
-from warehouse.importing.tables import SUFFIXES, Table, read_table
+from warehouse.importing.tables import SUFFIXES, Table, kind_of, read_table
 from warehouse.importing.units import BadImport, Floats
+from warehouse.json_objects import with_distinct_names
 
 _BESIDE = ("standard_error", "n", "higher_is_better", "source", "name", "value")
 _TRUE, _FALSE = frozenset(("true", "t", "1", "yes")), frozenset(("false", "f", "0", "no"))
@@ -61,8 +61,8 @@ def read_results(paths: Sequence[Path], reading: Reading, known: Known) -> Found
     without: list[str] = []
     skipped = 0
     for path in paths:
-        if path.suffix in SUFFIXES:
-            results += _from_table(read_table(path), reading, known)
+        if kind_of(path) in SUFFIXES:
+            results += _from_table(read_table(path, (*NAME_KEYS, "name", "source")), reading, known)
             continue
         for file, document in _documents(path):
             if document is None:
@@ -72,7 +72,22 @@ def read_results(paths: Sequence[Path], reading: Reading, known: Known) -> Found
             checkpoint = reading.naming.checkpoint(file, parsed.repository, parsed.revision, known)
             results += [_from_harness(score, checkpoint, file, reading) for score in parsed.scores]
             without += [f"{name} in {file}" for name in parsed.without_number]
+    _refuse_idle(reading, results)
     return Found(tuple(results), skipped, tuple(without))
+
+
+def _refuse_idle(reading: Reading, results: Sequence[Result]) -> None:
+    """Raise BadImport for a metric of --higher or --lower that no result has, or that is in both."""
+    both = sorted(reading.higher & reading.lower)
+    if both:
+        raise BadImport(f"Metric {both[0]} is named by --higher and by --lower: leave out one of them.")
+    metrics = {name for result in results for name in (result.name, result.name.rpartition("/")[2])}
+    idle = sorted((reading.higher | reading.lower) - metrics)
+    if results and idle:
+        raise BadImport(
+            f"No result is of metric {idle[0]}, which --higher or --lower names; there are "
+            f"{', '.join(sorted({result.name for result in results})[:5])}: name one as it stands there."
+        )
 
 
 # --- harness files ------------------------------------------------------------------------------------------------
@@ -98,13 +113,13 @@ def _documents(path: Path) -> Iterator[tuple[Path, Mapping[str, Any] | None]]:
 
 def _parsed(file: Path) -> Any:
     try:
-        return json.loads(file.read_text("utf-8-sig"))
+        return json.loads(file.read_text("utf-8-sig"), object_pairs_hook=with_distinct_names)
     except OSError as error:
         raise BadImport(f"{file} cannot be read ({error.strerror}).") from None
     except RecursionError:
         raise BadImport(f"{file} is nested too deeply for a result file: mend it, or leave it out.") from None
     except ValueError as error:
-        # Broken JSON, bytes that are no text, and numbers of thousands of digits.
+        # Broken JSON, a name twice, bytes that are no text, and numbers of thousands of digits.
         raise BadImport(f"{file} is no JSON file ({error}): mend it, or leave it out.") from None
 
 
@@ -112,7 +127,7 @@ def _from_harness(score: harness.Score, checkpoint: Checkpoint, file: Path, read
     return Result(
         checkpoint,
         score.name,
-        reading.source or score.source,
+        score.source if reading.source is None else reading.source,
         score.value,
         score.standard_error,
         score.n,
@@ -166,7 +181,7 @@ def _long(table: Table, reading: Reading, checkpoints: Sequence[Checkpoint]) -> 
         yield Result(
             checkpoints[row],
             name,
-            reading.source or sources[row],
+            sources[row] if reading.source is None else reading.source,
             float(values[row]),
             error,
             count,
@@ -189,7 +204,7 @@ def _wide(table: Table, reading: Reading, checkpoints: Sequence[Checkpoint]) -> 
             value = float(values[row])
             if math.isinf(value):
                 raise BadImport(f"Column {name} has no finite number in {table.row(row)}.")
-            where, source = table.row(row), reading.source or table.path.name
+            where, source = table.row(row), table.path.name if reading.source is None else reading.source
             yield Result(checkpoints[row], name, source, value, None, None, improves, where)
 
 
@@ -216,8 +231,7 @@ def _optional(table: Table, name: str) -> Floats:
 def _directions(table: Table) -> list[bool | None]:
     if "higher_is_better" not in table.columns:
         return [None] * table.n_rows
-    said: NDArray[Any] = np.asarray(table.columns["higher_is_better"].cast("string").to_pylist(), object)
-    return [_direction(table, row, word) for row, word in enumerate(said.tolist())]
+    return [_direction(table, row, word) for row, word in enumerate(table.optional_texts("higher_is_better"))]
 
 
 def _direction(table: Table, row: int, word: str | None) -> bool | None:

@@ -15,7 +15,7 @@ from warehouse import schema
 from warehouse.dimensions import ConflictingInputs
 from warehouse.facts import copy_rows
 from warehouse.importing.kl import Imported
-from warehouse.importing.manifest import INTEGERS, Checkpoint, can_be_stored
+from warehouse.importing.manifest import INTEGERS, Checkpoint, misfit_of
 from warehouse.importing.target import save_checkpoints
 from warehouse.importing.units import BadImport
 
@@ -48,8 +48,8 @@ Key = tuple[Checkpoint, str, str]
 def _refuse_unstorable(result: Result) -> None:
     """Raise BadImport for a result that the warehouse cannot hold."""
     for words in (result.name, result.source):
-        if not can_be_stored(words):
-            raise BadImport(f"{result.where} has a name with a NUL character, {words!r}: take it out.")
+        if misfit := misfit_of(words):
+            raise BadImport(f"{result.where} has a name with {misfit}, {words[:80]!r}: mend it there.")
     if result.n is not None and not 0 <= result.n < INTEGERS:
         raise BadImport(f"{result.where} says n {result.n} of {result}: it is from 0, and less than {INTEGERS}.")
     error = result.standard_error

@@ -28,6 +28,8 @@ _LOGARITHMIC = frozenset(
 _WHOLE = frozenset(("rank", "top_vocab_id"))
 #: How far rounding may carry a score beyond its bound, as `warehouse check` sees it.
 _ROUNDING = 1e-5
+#: What is further below 0 is no rounding, even in half precision.
+_LARGEST_SLIP = 0.1
 
 
 #: Values of a measure that are held in memory before they are written.
@@ -153,7 +155,9 @@ def _stored(unit: Unit, name: str, values: Floats, manifest: Manifest) -> NDArra
 
 def _negative(name: str, values: Floats, manifest: Manifest) -> str:
     least = float(np.fmin.reduce(values, initial=0.0))
-    return f"below 0, the least {least:.3g}, which {name} never is; if that is rounding, set clip = {-least * 1.01:.2g}"
+    said = f"below 0, the least {least:.3g}, which {name} never is"
+    # A tenth more, so that the two digits are not less than what they stand for.
+    return f"{said}; if that is rounding, set clip = {-least * 1.1:.2g}" if least > -_LARGEST_SLIP else said
 
 
 def _refuse(unit: Unit, name: str, wrong: NDArray[np.bool_], why: str) -> None:
