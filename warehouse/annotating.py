@@ -138,8 +138,22 @@ def stored_layer(
     for owner in dict.fromkeys((model_id,) if exactly else (model_id, None)):
         if (layer := read_layer(connection, corpus.corpus_id, name, model_id=owner)) is not None:
             return layer
+    _refuse_other_owner(connection, corpus, name)
     names = layer_names(connection, corpus.corpus_id) | layer_names(connection, corpus.corpus_id, model_id)
     raise UnknownTarget(f"Corpus {corpus.name} has no layer {name}{_nearest(name, names)}.")
+
+
+def _refuse_other_owner(connection: Connection, corpus: CorpusRange, name: str) -> None:
+    """Raise UnknownTarget where there is a layer of this name, but not of the model that was named, or of none."""
+    layer, model = schema.annotation_layer.c, schema.model.c
+    joined = schema.annotation_layer.outerjoin(schema.model, model.model_id == layer.model_id)
+    query = select(layer.model_id, model.family, model.name).select_from(joined).order_by(model.family, model.name)
+    owners = connection.execute(query.where(layer.corpus_id == corpus.corpus_id, layer.name == name)).all()
+    if any(owner.model_id is None for owner in owners):
+        raise UnknownTarget(f"Layer {name} of corpus {corpus.name} is there for every model: leave out --model.")
+    if owners:
+        models = _few(f"{owner.family}/{owner.name}" for owner in owners)
+        raise UnknownTarget(f"Layer {name} of corpus {corpus.name} belongs to {models}: name the model with --model.")
 
 
 def refuse_total(name: str) -> None:

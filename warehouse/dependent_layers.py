@@ -6,6 +6,7 @@ are not known here.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -68,7 +69,7 @@ def put_layer(
     old = read_layer(connection, corpus.corpus_id, layer.name, model_id=model_id) if replace_it else None
     groups = [] if old is None else _groups_of(connection, corpus, old)
     if old is not None:
-        _refuse_new_values(groups, old, layer)
+        _refuse_new_values(connection, corpus, groups, old, layer)
     load_layer(connection, corpus.corpus_id, layer, model_id=model_id, replace=replace_it)
     done = Written((layer,))
     for group in groups:
@@ -106,7 +107,8 @@ def drop_with_twin(connection: Connection, corpus: CorpusRange, name: str, *, mo
         if groups := _groups_of(connection, corpus, held):
             raise BadAnnotation(
                 f"Of layer {each} {_listed(group.name for group in groups)} {_are(len(groups))} made, whose groups it "
-                f"would leave without values: drop {_them(len(groups))} first."
+                f"would leave without values: drop {_them(len(groups))} first "
+                f"({_how_to_drop(connection, corpus, groups[0])})."
             )
     for each in names:
         drop_layer(connection, corpus.corpus_id, each, model_id=model_id)
@@ -198,15 +200,27 @@ def _is_group(layer: _Stored, base: Layer) -> bool:
     return shipped or layer.source.endswith(f"{GROUPS_OF}{base.name}")
 
 
-def _refuse_new_values(groups: list[_Stored], old: Layer, new: Layer) -> None:
+def _refuse_new_values(
+    connection: Connection, corpus: CorpusRange, groups: list[_Stored], old: Layer, new: Layer
+) -> None:
     strange = sorted({category.value for category in new.categories} - {category.value for category in old.categories})
     if groups and strange:
-        first = groups[0].name
         raise BadAnnotation(
             f"Of layer {new.name} {_listed(group.name for group in groups)} {_are(len(groups))} made, whose groups say "
-            f"nothing of the new values {_listed(strange)}: drop {_them(len(groups))} first (`warehouse annotate "
-            f"{first} --drop`), and group the new ones by a file with --key value:{new.name}."
+            f"nothing of the new values {_listed(strange)}: drop {_them(len(groups))} first "
+            f"({_how_to_drop(connection, corpus, groups[0])}), and group the new ones by a file with --key "
+            f"value:{new.name}."
         )
+
+
+def _how_to_drop(connection: Connection, corpus: CorpusRange, layer: _Stored) -> str:
+    """The command that drops a layer, whichever corpora and models there are."""
+    words = ["warehouse", "annotate", layer.name, "--corpus", corpus.name]
+    if layer.owner is not None:
+        model = schema.model.c
+        family, name = connection.execute(select(model.family, model.name).where(model.model_id == layer.owner)).one()
+        words += ["--model", f"{family}/{name}"]
+    return f"`{shlex.join((*words, '--drop'))}`"
 
 
 def _grouped_anew(group: Layer, old: Layer, new: Layer) -> Layer:

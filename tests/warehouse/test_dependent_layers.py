@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_groups_that_come_with_the_package_follow_their_tags(
     assert refused.status == 2
     assert (
         "Of layer pos pos.group and pos.universal are made, whose groups say nothing of the new values UH: drop them "
-        "first (`warehouse annotate pos.group --drop`)" in refused.errors
+        "first (`warehouse annotate pos.group --corpus prose --drop`)" in refused.errors
     )
     assert loaded(measured, "pos")["value"].tolist() == [".", "NN", "NN"] * 200
 
@@ -89,12 +90,47 @@ def test_a_layer_is_not_dropped_from_under_its_groups(
     succeed(command("annotate", "kind", write(tmp_path / "groups.csv", GROUPS), "--key", "value:letter"))
     refused = command("annotate", "letter", "--drop")
     assert refused.status == 2
-    assert "Of layer letter kind is made, whose groups it would leave without values: drop it first." in refused.errors
+    assert (
+        "Of layer letter kind is made, whose groups it would leave without values: drop it first "
+        "(`warehouse annotate kind --corpus prose --drop`)." in refused.errors
+    )
     assert {"letter", "letter.context", "kind"} < {*layers(measured)}
     succeed(command("annotate", "kind", "--drop"))
     dropped = succeed(command("annotate", "letter", "--drop")).output
     assert dropped == "Dropped: layers letter and letter.context of corpus prose.\n"
     assert not {"letter", "letter.context", "kind"} & {*layers(measured)}
+
+
+def test_the_command_that_a_refusal_names_drops_the_group_of_a_single_model(
+    measured: Measured, ids: Any, command: Command, tmp_path: Path
+) -> None:
+    family, model = frame(measured.database, "select family, name from warehouse.model order by name limit 1").iloc[0]
+    owner = ("--model", f"{family}/{model}")
+    succeed(command("annotate", "letter", letters(tmp_path / "v.csv", ids, "abce"), *owner))
+    succeed(command("annotate", "kind", write(tmp_path / "groups.csv", GROUPS), "--key", "value:letter", *owner))
+    others = command("annotate", "letter", letters(tmp_path / "v.csv", ids, "xyz"), *owner, "--replace")
+    for refused in (others, command("annotate", "letter", "--drop", *owner)):
+        assert refused.status == 2
+        said = refused.errors.split("`")[1]
+    assert said == f"warehouse annotate kind --corpus prose --model {family}/{model} --drop"
+    assert others.errors.split("`")[1] == said
+    succeed(command(*shlex.split(said)[1:]))
+    succeed(command("annotate", "letter", "--drop", *owner))
+
+
+def test_a_layer_that_is_asked_for_under_the_wrong_owner_is_told_apart_from_none(
+    measured: Measured, ids: Any, command: Command, tmp_path: Path
+) -> None:
+    model = frame(measured.database, "select family || '/' || name as name from warehouse.model order by name")["name"][
+        0
+    ]
+    succeed(command("annotate", "own", letters(tmp_path / "v.csv", ids, "abce"), "--model", model))
+    succeed(command("annotate", "shared", letters(tmp_path / "v.csv", ids, "abce")))
+    refused = command("annotate", "own", "--drop")
+    assert f"Layer own of corpus prose belongs to {model}: name the model with --model." in refused.errors
+    refused = command("annotate", "shared", "--drop", "--model", model)
+    assert "Layer shared of corpus prose is there for every model: leave out --model." in refused.errors
+    assert {"own", "shared"} <= {*layers(measured)}
 
 
 def test_a_group_without_tokens_goes_with_a_note(
