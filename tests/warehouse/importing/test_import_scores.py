@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from queries.refresh import refresh
 from tests.conftest import Outcome
@@ -148,6 +149,14 @@ def test_scores_that_follow_kl_give_its_comparisons_their_difference(
     kl = bare.frame("select convergence from analysis.expected_convergence where kind = 'step'")
     assert kl["convergence"][0] == pytest.approx(-kl_of(p, q).mean(), rel=1e-6)
     assert findings(bare.database) == {}
+    # What the two sides say of each other is for a refresh to find.
+    with bare.database.connect() as connection:
+        changed = {change.table for change in refresh(connection) if change.changed or change.added or change.removed}
+    assert changed == {"comparison_pair"}
+    agreed = bare.frame("select pearson, spearman from warehouse.comparison_pair")
+    expected_pearson = np.corrcoef(surprisal_of(p), surprisal_of(q))[0, 1]
+    assert agreed["pearson"][0] == pytest.approx(expected_pearson, rel=1e-6)
+    assert agreed["spearman"][0] == pytest.approx(stats.spearmanr(surprisal_of(p), surprisal_of(q))[0], rel=1e-6)
     assert unchanged_by_refresh(bare)
 
 

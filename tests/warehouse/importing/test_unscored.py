@@ -130,7 +130,7 @@ def test_what_an_ingestion_said_of_a_checkpoint_stands_and_views_leave_it_out(
         columns = {"p_model": "model", "p_seed": "seed", "p_step": "step", "kl": "surprisal"}
         table = table[[*columns, "position"]].rename(columns=columns)
     arguments = ("import", what, str(write(tmp_path / "values.csv", table)), *SAID)
-    assert command(*arguments).errors == ""
+    assert command(*arguments).errors == "New in the warehouse: model toy/small.\n"
     assert command("import", "drop", "lab").status == 0
     (tmp_path / "results.csv").write_text("model,seed,step,acc\nsmall,1,8,0.5\n")
     assert command("import", "metrics", str(tmp_path / "results.csv"), "--family", "toy").status == 0
