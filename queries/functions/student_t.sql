@@ -1,38 +1,49 @@
--- Two-sided p of Student's t with whole degrees of freedom.
--- Source: Abramowitz & Stegun 26.7.3-4. Their series for P(|T| <= t) stops at the power df - 2 of cos(theta). The terms
--- after it, carried on for ever, are exactly p: far out they are summed, since 1 - series would lose p to rounding.
+-- Two-sided p of Student's t with whole degrees of freedom, to 1e-12 of its value.
+-- Source: Abramowitz & Stegun 26.7.1 and 26.5: p = I_x(df/2, 1/2) at x = df / (df + t^2). Far out its continued fraction
+-- 26.5.9 is taken, near 0 one less the series 26.5.4. All their terms are positive, so that nothing cancels, and both
+-- are as quick for 10,000 documents as for ten.
 create or replace function analysis.student_t(t double precision, df integer) returns double precision
 language plpgsql immutable strict parallel safe
 as $$
 declare
-    -- Beyond 1e100 the square would overflow; p is below 1e-99 at any df.
-    tangent constant double precision := least(abs(t), 1e100) / sqrt(nullif(greatest(df, 0), 0));
-    sine constant double precision := tangent / sqrt(1 + tangent * tangent);
-    cosine_squared constant double precision := 1 / (1 + tangent * tangent);
-    last_power constant double precision := df - 2;
-    power double precision := df % 2;
-    term double precision := case when df % 2 = 0 then sine else 2 / pi() * sine * sqrt(cosine_squared) end;
-    within double precision := case when df % 2 = 0 then 0 else 2 / pi() * atan(tangent) end;
-    beyond double precision := 0;
+    -- PostgreSQL raises an error where a square overflows or underflows, which at these bounds changes no p.
+    square constant double precision := case when abs(t) > 1e-100 then least(abs(t), 1e100) ^ 2 else 0 end;
+    df_real constant double precision := df;
+    ratio constant double precision := square / nullif(greatest(df_real, 0), 0);
+    grown constant double precision := 1 + ratio;
+    -- The logarithm of 1 + ratio, of which rounding the sum would lose digits.
+    log_grown constant double precision := coalesce(ln(grown) * (ratio / nullif(grown - 1, 0)), ratio);
+    share constant double precision := ratio / grown;
+    half constant double precision := df_real / 2;
+    -- Gamma(half + 1/2) / (sqrt(pi) Gamma(half + 1)).
+    factor double precision := case when df % 2 = 0 then 1 else 2 / pi() end;
+    folded double precision := 1;
 begin
     if df < 1 or t = 'NaN' then
         return null;
+    elsif half * log_grown > 230 then
+        return 0;
+    elsif df > 40 then
+        -- Stirling's series.
+        factor := exp(((17 / (14336 * half ^ 2) - 1.0 / 640) / half ^ 2 + 1.0 / 192) / half ^ 3 - 1 / (8 * half))
+            / sqrt(pi() * half);
+    else
+        for term in 1..df / 2 loop
+            factor := factor * (df - 2 * term + 1) / (df - 2 * term + 2);
+        end loop;
     end if;
-    -- PostgreSQL raises an error where a product underflows, so stop well before.
-    while power <= last_power and term >= 1e-100 loop
-        within := within + term;
-        power := power + 2;
-        term := term * cosine_squared * (power - 1) / power;
-    end loop;
-    if 1 - within > 1e-6 then
-        return 1 - within;
+    factor := factor * exp(-half * log_grown);
+    -- On either side of this limit so many terms are enough. They are folded up from the last.
+    if square * (df_real + 2) < 3.5 * df_real then
+        for term in reverse (10 + 8 * square + 50 * share)::integer..0 loop
+            folded := 1 + folded * (df_real + 1 + 2 * term) / (3 + 2 * term) * share;
+        end loop;
+        return 1 - df_real * factor * sqrt(share) * folded;
     end if;
-    while term > 1e-17 * beyond and term > 1e-100 loop
-        beyond := beyond + term;
-        power := power + 2;
-        term := term * cosine_squared * (power - 1) / power;
+    for term in reverse least(80, 10 + 280 / square)::integer..1 loop
+        folded := 1 + term * (df_real + term - 1) / ((df_real + 2 * term - 2) * (df_real + 2 * term)) / ratio / folded;
     end loop;
-    return beyond;
+    return factor / sqrt(share) / folded;
 end
 $$;
 

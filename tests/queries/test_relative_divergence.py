@@ -254,23 +254,30 @@ def test_a_filter_on_a_name_reaches_the_tables(
 
 
 def test_student_t_equals_scipy_at_any_degrees_of_freedom(connection: Connection) -> None:
-    ts = [0.0, 1e-9, 0.01, 0.5, 1.0, 1.96, -2.0, 3.0, 4.9, 5.0, -6.0, 10.0, 30.0]
+    # Close steps about where the series gives way to the continued fraction.
+    ts = [0.001, 0.01, 0.5, *np.arange(0.9, 2.1, 0.02), -3.0, 4.9, 5.0, -6.0, 10.0, 20.0, 30.0, 40.0, 0.0]
     rows = connection.execute(
         "select df, t, analysis.student_t(t, df) from unnest(%s::int[]) as df, unnest(%s::float8[]) as t",
-        [[*range(1, 201), 1000, 5000], ts],
+        [[*range(1, 101), 200, 201, 1000, 5000, 50_000, 1_000_000], ts],
     ).fetchall()
-    assert len(rows) == 202 * len(ts)
+    assert len(rows) == 106 * len(ts)
     degrees, t, found = map(np.array, zip(*rows, strict=True))
-    np.testing.assert_allclose(found, 2 * scipy.stats.t.sf(np.abs(t), degrees), rtol=1e-7, atol=1e-95)
+    np.testing.assert_allclose(found, 2 * scipy.stats.t.sf(np.abs(t), degrees), rtol=1e-12, atol=1e-99)
 
 
-def test_student_t_far_out_is_small_and_raises_nothing(connection: Connection) -> None:
+def test_student_t_near_0_is_that_of_an_arc_tangent_at_one_degree_of_freedom(connection: Connection) -> None:
+    # Where scipy gives 1.
+    [row] = connection.execute("select analysis.student_t(1e-9, 1)").fetchall()
+    assert row[0] == pytest.approx(1 - 2 / math.pi * math.atan(1e-9), rel=1e-15, abs=0)
+
+
+def test_student_t_at_the_ends_of_its_range_raises_nothing(connection: Connection) -> None:
     rows = connection.execute(
-        "select df, t, analysis.student_t(t, df) from unnest(array[1, 2, 5, 1000]) as df,"
-        " unnest(array[1e3, 1e6, 1e99, -1e200, 'infinity']::float8[]) as t"
+        "select df, t, analysis.student_t(t, df) from unnest(array[1, 2, 5, 1000, 2147483647]) as df,"
+        " unnest(array[1e3, 1e6, 1e99, -1e200, 1e-90, 1e-200, 'infinity']::float8[]) as t"
     ).fetchall()
     for degrees, t, found in rows:
-        assert found == pytest.approx(2 * scipy.stats.t.sf(abs(t), degrees), rel=1e-6, abs=1e-90)
+        assert found == pytest.approx(2 * scipy.stats.t.sf(abs(t), degrees), rel=1e-12, abs=1e-99)
 
 
 def test_student_t_is_null_without_a_value_or_degrees_of_freedom(connection: Connection) -> None:
@@ -284,10 +291,12 @@ def test_student_t_is_null_without_a_value_or_degrees_of_freedom(connection: Con
 def test_student_t_quantile_equals_scipy(connection: Connection) -> None:
     rows = connection.execute(
         "select confidence, df, analysis.student_t_quantile(confidence, df)"
-        " from unnest(array[0.5, 0.95, 0.99, 0.999999]::float8[]) as confidence, unnest(array[1, 2, 3, 9, 30, 500]) df"
+        " from unnest(array[0, 0.01, 0.5, 0.683, 0.9, 0.95, 0.99, 0.9999, 0.999999]::float8[]) as confidence,"
+        " unnest(array[1, 2, 3, 9, 30, 61, 500, 5000, 1000000]) as df"
     ).fetchall()
+    assert len(rows) == 81
     for confidence, degrees, found in rows:
-        assert found == pytest.approx(scipy.stats.t.ppf((1 + confidence) / 2, degrees), rel=1e-8)
+        assert found == pytest.approx(scipy.stats.t.isf((1 - confidence) / 2, degrees), rel=1e-12, abs=0)
     [row] = connection.execute(
         "select analysis.student_t_quantile(0.95, 0), analysis.student_t_quantile(1, 5),"
         " analysis.student_t_quantile(-0.1, 5)"
