@@ -101,10 +101,26 @@ tests as (
 ranks as (
     select
         *,
-        p_value * count(p_value) over layer_values
-        / nullif(count(p_value) over (layer_values order by p_value), 0) as rank_value,
+        p_value * count(p_value) over layer_values / nullif(
+            -- All but those above it; counted from the largest, so that one order does for this and the next step.
+            count(p_value) over layer_values + 1 - rank() over (layer_values order by p_value desc nulls last), 0
+        ) as rank_value,
         avg(log_sigma) filter (where place in ((n_values + 1) / 2, (n_values + 2) / 2)) over layer_values as median
     from tests
+    window layer_values as (
+        partition by
+            comparison_id, layer_id, kind, corpus, protocol, run_set, family, model, step, model_q, step_q, layer
+    )
+),
+
+-- A step of its own, which finds its rows in the order of the one before.
+adjusted as (
+    select
+        *,
+        case
+            when p_value is not null then min(rank_value) over (layer_values order by p_value desc nulls last)
+        end as q_value
+    from ranks
     window layer_values as (
         partition by
             comparison_id, layer_id, kind, corpus, protocol, run_set, family, model, step, model_q, step_q, layer
@@ -114,9 +130,8 @@ ranks as (
 deviations as (
     select
         *,
-        case when p_value is not null then min(rank_value) over (layer_values order by p_value desc) end as q_value,
         row_number() over (layer_values order by abs(log_sigma - median)) as deviation_place
-    from ranks
+    from adjusted
     window layer_values as (
         partition by
             comparison_id, layer_id, kind, corpus, protocol, run_set, family, model, step, model_q, step_q, layer
