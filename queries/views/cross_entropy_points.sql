@@ -27,9 +27,9 @@ select
     comparison.model_q,
     comparison.step_q,
     scored.layer,
-    category.value,
-    part.n as n_tokens,
-    part.sum_kl / part.n as mean_kl,
+    scored.value,
+    scored.n as n_tokens,
+    scored.sum_kl / scored.n as mean_kl,
     scored.cross_entropy,
     scored.cross_entropy_q,
     scored.cross_entropy / nullif(scored.cross_entropy_q, 0) as ratio,
@@ -38,12 +38,14 @@ select
     comparison.comparison_id
 from placed as comparison
 -- Once a comparison, for all values together: means over its pairs of the mean surprisal on either side. The sides are
--- stacked and grouped, so that an evaluation's sums are read in one go and not value after value.
+-- stacked and grouped, so that an evaluation's sums are read in one go and not value after value; the sums of KL are in
+-- there too, since the planner would do all of this again for each value that it joined from outside.
 cross join lateral (
     select
-        layer.layer_id,
         layer.name as layer,
-        summary.category_id,
+        category.value,
+        part.n,
+        part.sum_kl,
         avg(summary.sum_surprisal / summary.n) filter (where side.gives_p) as cross_entropy,
         avg(summary.sum_surprisal / summary.n) filter (where not side.gives_p) as cross_entropy_q,
         count(*) filter (where side.gives_p) as n_scored,
@@ -55,6 +57,13 @@ cross join lateral (
     ) as side (gives_p, evaluation_id)
     inner join warehouse.score_summary as summary on side.evaluation_id = summary.evaluation_id
     inner join warehouse.annotation_layer as layer on summary.layer_id = layer.layer_id
+    inner join warehouse.convergence_summary as part
+        on
+            member.comparison_id = part.comparison_id
+            and summary.layer_id = part.layer_id
+            and summary.category_id = part.category_id
+    inner join warehouse.annotation_category as category
+        on part.layer_id = category.layer_id and part.category_id = category.category_id
     where
         member.comparison_id = comparison.comparison_id
         and (
@@ -67,15 +76,8 @@ cross join lateral (
                     and own.model_id = comparison.model_id
             )
         )
-    group by layer.layer_id, layer.name, summary.category_id
+    group by layer.layer_id, layer.name, part.category_id, category.value, part.n, part.sum_kl
 ) as scored
-inner join warehouse.convergence_summary as part
-    on
-        comparison.comparison_id = part.comparison_id
-        and scored.layer_id = part.layer_id
-        and scored.category_id = part.category_id
-inner join warehouse.annotation_category as category
-    on part.layer_id = category.layer_id and part.category_id = category.category_id
 where
     scored.n_scored = comparison.n_pairs
     and scored.n_scored_q = comparison.n_pairs
