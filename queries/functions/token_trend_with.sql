@@ -76,7 +76,7 @@ cross join lateral (
         array(
             select moment.place::integer
             from unnest(curve.steps) with ordinality as moment (step, place)
-            where moment.place >= beginning.place
+            where token_trend_with.shuffled and moment.place >= beginning.place
             order by hashint8extended(curve.chunk_id * 256 + item.place - 1, moment.place), moment.place
         ) as places
     offset 0  -- once a token, not once a value
