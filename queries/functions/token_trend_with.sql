@@ -4,7 +4,7 @@
 -- Source: Xia et al. 2023; predictor index, the checkpoint's number, as in the paper, log_step as in its code, or step,
 -- which is as index where checkpoints are evenly spaced.
 -- Shuffled curves and the autocorrelation are an extension.
--- requires: correlation_p_value, regressor, residual_autocorrelation, surprisal_curves, trend_stagnates
+-- requires: correlation_p_value, regressor, residual_autocorrelation, student_t_quantile, surprisal_curves, trend_stagnates
 create or replace function analysis.token_trend_with(
     start double precision default 0.1,
     predictor text default 'step',
@@ -38,8 +38,16 @@ select
     curve.chunk_id * 256 + item.place - 1 as token_id,
     case
         when fit.n_steps < settings.trend_min_steps then null
-        when fit.p_value < settings.trend_p_value and fit.slope > 0 then 'upward'
-        when fit.p_value < settings.trend_p_value and fit.slope < 0 then 'downward'
+        when
+            fit.slope > 0
+            and fit.may_differ
+            and analysis.correlation_p_value(fit.r, fit.n_steps) < settings.trend_p_value
+            then 'upward'
+        when
+            fit.slope < 0
+            and fit.may_differ
+            and analysis.correlation_p_value(fit.r, fit.n_steps) < settings.trend_p_value
+            then 'downward'
         when
             analysis.trend_stagnates(
                 token_trend_with.variant,
@@ -53,7 +61,7 @@ select
         else 'unclassified'
     end as trend,
     fit.slope,
-    fit.p_value,
+    analysis.correlation_p_value(fit.r, fit.n_steps) as p_value,
     fit.autocorrelation,
     fit.n_steps,
     curve.steps[beginning.place] as start_step,
@@ -92,7 +100,13 @@ cross join lateral (
     select
         count(*)::integer as n_steps,
         regr_slope(point.y, point.x) as slope,
-        analysis.correlation_p_value(corr(point.y, point.x), count(*)) as p_value,
+        corr(point.y, point.x) as r,
+        -- A t that is too small for the normal distribution is too small at any number of checkpoints, which spares most
+        -- curves their p.
+        power(corr(point.y, point.x), 2) * (count(*) - 2) >= (
+            select coalesce(power(analysis.student_t_quantile(1 - its.trend_p_value, 1000000), 2), 0) * 0.999
+            from warehouse.settings as its
+        ) * (1 - power(corr(point.y, point.x), 2)) as may_differ,
         -- Only where no checkpoint is lacking do neighbours in the list follow each other.
         case when count(*) = cardinality(curve.steps) - beginning.place + 1 then analysis.residual_autocorrelation(
             regr_slope(point.y, point.x),

@@ -97,6 +97,21 @@ def test_trend_classes_equal_a_scipy_loop_token_by_token(curves: Curves, run: tu
     assert set(found["outlier"]) == {run == ("large", 2)}
 
 
+@pytest.mark.parametrize("level", [1e-8, 1e-3, 0.05, 0.5])
+def test_what_is_below_the_threshold_is_a_trend_whatever_the_threshold(curves: Curves, level: float) -> None:
+    """Most curves are told by their t alone; their classes must be those that their p says."""
+    with curves.database.connect() as connection:
+        connection.execute("update warehouse.settings set trend_p_value = %s", [level])
+        rows = connection.execute(
+            "select trend, slope, p_value from analysis.token_trend where trend is not null and p_value is not null"
+        ).fetchall()
+        connection.rollback()
+    assert 0 < sum(p_value < level for *_, p_value in rows) < len(rows)
+    for found, slope, p_value in rows:
+        wanted = {"upward" if slope > 0 else "downward"} if p_value < level else {"stagnated", "unclassified"}
+        assert found in wanted, (found, slope, p_value)
+
+
 def test_the_start_is_a_share_of_the_training_that_is_planned(curves: Curves) -> None:
     # A quarter of 1,000 steps lies next to 256, a quarter of the 900 that were found next to 200.
     run = ("small", 1)
