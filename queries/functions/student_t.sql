@@ -1,7 +1,7 @@
 -- Two-sided p of Student's t with whole degrees of freedom, to 1e-12 of its value.
 -- Source: Abramowitz & Stegun 26.7.1 and 26.5: p = I_x(df/2, 1/2) at x = df / (df + t^2). Far out it is the continued
--- fraction 26.5.9, near 0 one less the series 26.5.4. All their terms are positive, so that nothing cancels, and both are
--- as quick for 10,000 documents as for ten.
+-- fraction 26.5.9, near 0 one less the series 26.5.4. All their terms are positive, so that nothing cancels, and both
+-- are as quick for 10,000 documents as for ten.
 create or replace function analysis.student_t(t double precision, df integer) returns double precision
 language plpgsql immutable strict parallel safe
 as $$

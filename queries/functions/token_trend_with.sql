@@ -4,7 +4,8 @@
 -- Source: Xia et al. 2023; predictor index, the checkpoint's number, as in the paper, log_step as in its code, or step,
 -- which is as index where checkpoints are evenly spaced.
 -- Shuffled curves and the autocorrelation are an extension.
--- requires: correlation_p_value, regressor, residual_autocorrelation, student_t_quantile, surprisal_curves, trend_stagnates
+-- requires: correlation_p_value, regressor, residual_autocorrelation, student_t_quantile
+-- requires: surprisal_curves, trend_stagnates
 create or replace function analysis.token_trend_with(
     start double precision default 0.1,
     predictor text default 'step',
@@ -101,8 +102,8 @@ cross join lateral (
         count(*)::integer as n_steps,
         regr_slope(point.y, point.x) as slope,
         corr(point.y, point.x) as r,
-        -- A t that is too small for the normal distribution is too small at any number of checkpoints, which spares most
-        -- curves their p.
+        -- A t that is too small for the normal distribution is too small at any number of checkpoints, which spares
+        -- most curves their p.
         power(corr(point.y, point.x), 2) * (count(*) - 2) >= (
             select coalesce(power(analysis.student_t_quantile(1 - its.trend_p_value, 1000000), 2), 0) * 0.999
             from warehouse.settings as its
