@@ -132,7 +132,8 @@ def connect_to(
     patient: wait, with a message, for a server that is starting up. Raises DatabaseUnreachable, never with the
     password.
     """
-    session = {"search_path": search_path, **(settings or {})}
+    # Compiling a query takes longer than most of ours do; servers of distributions have it on.
+    session = {"search_path": search_path, "jit": "off", **(settings or {})}
     options = [f"-c {name}={value.replace(' ', '')}" for name, value in session.items()]
     defaults = {"connect_timeout": "10", "application_name": "warehouse"}
     merged = defaults | dict(parameters)

@@ -55,6 +55,11 @@ def test_the_owners_connection_commits_at_the_end_and_rolls_back_on_an_exception
         assert _value(connection, "select to_regclass('public.lost') is null")
 
 
+def test_no_query_of_ours_is_compiled(database: Database) -> None:
+    with database.connect() as owner, database.read() as reader:
+        assert _value(owner, "show jit") == _value(reader, "show jit") == "off"
+
+
 def test_connections_are_closed_at_the_end(database: Database) -> None:
     with database.connect() as owner, database.read() as reader:
         pass
