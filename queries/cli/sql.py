@@ -34,7 +34,7 @@ def sql(query: str | None, file: Path | None, form: str, out: Path | None, run_s
     statement = _statement(query, file)
     with open_database().read() as connection:
         connection.execute("select set_config('warehouse.run_set', %s, false)", [run_set])
-        if run_set == "all" and not connection.execute("select from checkpoints where outlier limit 1").fetchone():
+        if run_set == "all" and not connection.execute("select 1 from checkpoints where outlier limit 1").fetchone():
             click.echo("No run is flagged, so run set all is empty: run set default has every run.", err=True)
         write(run(connection, statement), form, out)
 

@@ -129,6 +129,7 @@ def test_the_run_set_is_chosen_by_the_session_and_by_the_command(
     for options, said in (([], "default,2"), (["--run-set", "all"], "all,6"), (["--run-set", "default"], "default,2")):
         outcome = command("sql", query, "--format", "csv", *options)
         assert (outcome.status, outcome.output.splitlines()[1:]) == (0, [said])
+        assert outcome.errors == ""
     for view in ("token_convergence", "pairwise_kl", "conditional_convergence", "relative_divergence"):
         for chosen in ("default", "all"):
             outcome = command("sql", f"select distinct run_set from {view}", "--format", "csv", "--run-set", chosen)
