@@ -1,13 +1,15 @@
 """The project's documents in Markdown, and the blocks of code in them.
 
-As a program it writes the answers below SQL blocks anew, from a warehouse that holds the small demo.
+As a program it writes the answers below SQL and commands anew, from a small demo that it makes for itself.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_ANSWERED = re.compile(r"^```sql\n(.*?)```\n\n```text\n.*?^```$", re.MULTILINE | re.DOTALL)
+_LINES = r"((?:(?!```).*\n)*)"
+_ANSWERED = re.compile(rf"^```(sql|bash)\n{_LINES}```\n\n```text\n{_LINES}```$", re.MULTILINE)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -72,16 +75,46 @@ def _blocks(document: Path) -> list[Block]:
     ]
 
 
-def answered(text: str) -> str:
-    """A document's text with the answers below its SQL blocks as `warehouse sql` gives them now."""
-    return _ANSWERED.sub(lambda match: f"```sql\n{match[1]}```\n\n```text\n{_answer(match[1])}```", text)
+def provide_inputs(folder: Path) -> None:
+    """What commands of the documents read, beside the files of the demo: those they show, and the project's studies."""
+    (folder / "studies").symlink_to(ROOT / "studies")
+    for block in blocks("toml"):
+        (folder / block.code.split("\n")[0].removeprefix("# ")).write_text(block.code, "utf-8")
 
 
-def _answer(query: str) -> str:
-    shown = subprocess.run(["warehouse", "sql", query], check=True, capture_output=True, encoding="utf-8").stdout
-    return "".join(f"{line.rstrip()}\n" for line in shown.splitlines())
+def answered(text: str, answer: Callable[[str, str], str]) -> str:
+    """A document's text with the answer below each block as ``answer``, given language and code, says it now."""
+    return _ANSWERED.sub(
+        lambda match: f"```{match[1]}\n{match[2]}```\n\n```text\n{answer(match[1], match[2])}```", text
+    )
+
+
+def _main() -> None:
+    with tempfile.TemporaryDirectory(prefix="tw-") as name:
+        place = Path(name)
+        place.chmod(0o755)  # as root the server has an account of its own
+        folder = place / "work"
+        folder.mkdir()
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("DATABASE_")}
+        environment["WAREHOUSE_HOME"] = str(place / "home")
+
+        def run(*command: str) -> str:
+            done = subprocess.run(
+                command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, encoding="utf-8"
+            )
+            return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+
+        def answer(language: str, code: str) -> str:
+            return run("warehouse", "sql", code) if language == "sql" else run("bash", "-euo", "pipefail", "-c", code)
+
+        run("warehouse", "demo", "--tiny", "--export", ".")
+        try:
+            provide_inputs(folder)
+            for path in DOCUMENTS:
+                path.write_text(answered(path.read_text("utf-8"), answer), "utf-8")
+        finally:
+            run("warehouse", "db", "stop")
 
 
 if __name__ == "__main__":
-    for path in DOCUMENTS:
-        path.write_text(answered(path.read_text("utf-8")), "utf-8")
+    _main()

@@ -22,7 +22,7 @@ from psycopg import sql
 from ingest.derived_spec import DerivedSpec
 from ingest.study import KINDS, CorpusSpec, CustomSpec, LearningRateSpec, ProtocolSpec, ReferenceSpec, Study
 from tests.conftest import database_at
-from tests.documents import ROOT, Block, blocks, links, spans
+from tests.documents import ROOT, Block, answered, blocks, links, provide_inputs, spans
 from warehouse.cli import warehouse
 
 LANGUAGES = {"sql", "bash", "toml", "text", ""}
@@ -67,7 +67,7 @@ def place(reachable_directory: Path, request: pytest.FixtureRequest) -> Iterator
     place = Place(folder, environment)
     demo = place.run("warehouse", "demo", "--tiny", "--export", ".")
     assert demo.returncode == 0, demo.stderr
-    _provide_inputs(folder)
+    provide_inputs(folder)
     yield place
     if "DATABASE_URL" not in os.environ:
         place.run("warehouse", "db", "stop")
@@ -83,13 +83,6 @@ def _new_database(server_url: str, template: str) -> dict[str, str]:
     return {"DATABASE_URL": database.owner_url, "DATABASE_READ_URL": database.reader_url}
 
 
-def _provide_inputs(folder: Path) -> None:
-    """The files that documents show, and the studies that come with the project."""
-    (folder / "studies").symlink_to(ROOT / "studies")
-    for block in blocks("toml"):
-        (folder / block.code.split("\n")[0].removeprefix("# ")).write_text(block.code, "utf-8")
-
-
 def test_every_block_says_its_language_and_none_is_unknown() -> None:
     assert {block.language for block in blocks()} <= LANGUAGES
 
@@ -103,9 +96,16 @@ def test_every_sql_block_gives_the_answer_below_it(place: Place, block: Block) -
 
 
 def test_the_readme_answers_five_questions() -> None:
-    answered = [block for block in blocks("sql") if block.document.name == "README.md" and block.answer]
-    assert len(answered) >= 5
-    assert all(len(_lines(block.answer or "")) > 2 for block in answered)
+    with_answer = [block for block in blocks("sql") if block.document.name == "README.md" and block.answer]
+    assert len(with_answer) >= 5
+    assert all(len(_lines(block.answer or "")) > 2 for block in with_answer)
+
+
+def test_every_question_of_the_cookbook_has_an_answer_and_there_are_thirty() -> None:
+    _, *questions = (ROOT / "docs" / "cookbook.md").read_text("utf-8").split("\n### ")
+    assert len(questions) >= 30
+    question = re.compile(r".*\?\n.*\n```\n\n```text\n([^\n]+\n){3}", re.DOTALL)
+    assert [text.split("\n")[0] for text in questions if not question.match(text)] == []
 
 
 @pytest.mark.parametrize("block", blocks("bash"), ids=str)
@@ -117,6 +117,11 @@ def test_every_command_block_runs_and_ends_with_the_answer_below_it(place: Place
     if block.answer is not None:
         answer = _lines(block.answer)
         assert _lines(result.stdout)[-len(answer) :] == answer
+
+
+def test_an_answer_is_written_below_its_block_and_nowhere_else() -> None:
+    text = "```sql\nselect 1\n```\n\nSaid.\n\n```bash\nls\n```\n\n```text\nold\n```\n"
+    assert answered(text, lambda language, code: f"{language}: {code}") == text.replace("old\n", "bash: ls\n")
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=str)
