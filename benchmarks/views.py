@@ -27,6 +27,7 @@ from warehouse.database import Database
 #: Views that read facts, and the columns that a question about them has a condition on. No other view may read facts.
 FACTS_OF: Mapping[str, tuple[str, ...]] = {
     "age_of_acquisition": ("model", "seed"),
+    "bits_per_byte": ("model",),
     "conditional_convergence_exact": ("layer", "model", "step"),
     "conditional_surprisal_exact": ("layer", "model", "step"),
     "confidence": ("model", "seed"),
@@ -36,6 +37,7 @@ FACTS_OF: Mapping[str, tuple[str, ...]] = {
     "forgettability": ("model", "seed"),
     "in_context_learning_score": ("model", "step"),
     "jensen_shannon": ("model", "step"),
+    "metric_against_loss": ("model",),
     "minimal_pairs": ("model", "step"),
     "option_perplexity": ("model", "step"),
     "pairwise_kl": ("kind", "model", "step"),
