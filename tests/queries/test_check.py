@@ -44,6 +44,10 @@ FAULTS = {
     "item_lopsided": "update warehouse.item set role = 'worse' where paradigm_id = 1 and item = 1 and role = 'bad'",
     "kl_impossible": "update warehouse.divergence_chunk set kl[5] = -1 where pair_id = 1 and chunk_id = 0",
     "layer_incomplete": "delete from warehouse.annotation_chunk where layer_id = 2 and chunk_id = 1",
+    "layer_of_two_owners": (
+        "insert into warehouse.annotation_layer (corpus_id, name, kind, source, is_total, summarised, model_id)"
+        " select corpus_id, name, kind, source, false, false, 1 from warehouse.annotation_layer where layer_id = 2"
+    ),
     "mean_impossible": "update warehouse.comparison_pair set mean_kl = 'NaN' where pair_id = 1",
     "pair_incomplete": "delete from warehouse.divergence_chunk where pair_id = 1 and chunk_id = 1",
     "pair_of_unlike_evaluations": "update warehouse.evaluation set status = 'planned' where evaluation_id = 1",
