@@ -158,14 +158,14 @@ def _choice(question: Question) -> Choice:
 
 
 def _comparisons(connection: Connection, subject: Compared, steps: Sequence[int]) -> dict[int, dict[int, str]]:
-    """Complete comparisons by step of p: comparison id to model. The nearest next step, and the latest last one."""
+    """Complete and preferred comparisons by step of p: comparison id to model."""
     query = text(
         """
-        select distinct on (step, model) step, comparison_id, model
+        select step, comparison_id, model
         from analysis.comparisons
         where kind = :kind and corpus = :corpus and protocol = :protocol and family = :family and model = any(:models)
-            and complete and run_set = analysis.chosen_run_set()
-        order by step, model, case kind when 'final' then -step_q else step_q end
+            and complete and preferred and run_set = analysis.chosen_run_set()
+        order by step, model
         """
     )
     found: dict[int, dict[int, str]] = {}

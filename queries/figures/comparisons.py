@@ -26,6 +26,8 @@ where kind = %(kind)s and corpus = %(corpus)s and protocol = %(protocol)s and fa
     and model = any(%(models)s) and complete{conditions}
 order by model, model_q, step, step_q
 """
+_PREFERRED = """
+    and comparison_id in (select comparison_id from analysis.comparisons where kind = %(kind)s and preferred)"""
 _CONVERGENCE = """convergence,
     se_total * analysis.student_t_quantile(%(confidence)s, df_seed) as half_width"""
 
@@ -89,14 +91,18 @@ def of_layer(source: Source, subject: Compared, layer: str, view: str, columns: 
 
 
 def curves(source: Source, subject: Compared, view: str, columns: str, layer: str | None = None) -> pd.DataFrame:
-    """Complete comparisons of a view, in the order of models and steps. columns: what to read beside their names."""
+    """Complete comparisons of a view, in the order of models and steps. columns: what to read beside their names.
+
+    Of several next or last steps those that the views prefer, unless the step of q says which.
+    """
     conditions = "" if subject.step_q is None else " and step_q = %(step_q)s"
+    conditions += "" if subject.step_q is not None and subject.kind not in _REVERSED else _PREFERRED
     conditions += "" if layer is None else " and layer = %(layer)s"
     query = _CURVES.format(columns=columns, view=view, conditions=conditions)
     rows = source.read(query, **subject.names(), layer=layer)
     if rows.empty and subject.step_q is not None:
         raise UnknownChoice(f"No complete comparison of kind {subject.kind} has a q at step {subject.step_q}.")
-    return _of_latest_study(_panelled(rows, subject), subject.kind)
+    return _panelled(rows, subject)
 
 
 def most_frequent(rows: pd.DataFrame) -> list[str]:
@@ -126,15 +132,6 @@ def _panelled(rows: pd.DataFrame, subject: Compared) -> pd.DataFrame:
     keys = panelled.assign(_p=places["model"], _q=places["model_q"])
     ordered = keys.sort_values(["_p", "_q", "model_q", "step"], kind="stable").index
     return panelled.loc[ordered].drop(columns=["model_q", "step_q"]).reset_index(drop=True)
-
-
-def _of_latest_study(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Where studies of several lists of steps meet: the nearest next step, and the latest last one."""
-    if kind.startswith("step"):
-        return rows[rows["other"] == rows.groupby(["model", "step"])["other"].transform("min")]
-    if kind.startswith("final"):
-        return rows[rows["other"] == rows.groupby("model")["other"].transform("max")]
-    return rows
 
 
 def banded(curves: pd.DataFrame) -> bool:

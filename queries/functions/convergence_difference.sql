@@ -25,7 +25,8 @@ create or replace function analysis.convergence_difference(
     df_document integer,
     df_total integer,
     n_clusters integer,
-    cluster text
+    cluster text,
+    complete boolean
 )
 language sql stable parallel safe
 as $$
@@ -35,7 +36,10 @@ with cell as materialized (
         comparison.comparison_id,
         comparison.kind,
         comparison.corpus_id,
+        comparison.protocol_id,
+        comparison.run_set,
         comparison.cluster,
+        comparison.complete,
         comparison.n_pairs,
         comparison.seeds,
         comparison.seed_pairs,
@@ -51,20 +55,12 @@ with cell as materialized (
         (-1, convergence_difference.b, coalesce(convergence_difference.value_b, convergence_difference.value_a))
     ) as side (sign, comparison_id, value)
     inner join analysis.comparisons as comparison on side.comparison_id = comparison.comparison_id
-    cross join lateral (
-        select
-            found.layer_id,
-            found.is_total
-        from warehouse.annotation_layer as found
-        where
-            found.corpus_id = comparison.corpus_id
-            and found.is_total = (convergence_difference.layer is null)
-            and (found.is_total or found.name = convergence_difference.layer)
-            and (found.model_id is null or found.model_id = comparison.model_id)
-        -- A model's own layer comes before that of every model of the same name.
-        order by found.model_id nulls last
-        limit 1
-    ) as chosen
+    inner join warehouse.annotation_layer as chosen
+        on
+            comparison.corpus_id = chosen.corpus_id
+            and chosen.is_total = (convergence_difference.layer is null)
+            and (chosen.is_total or chosen.name = convergence_difference.layer)
+            and (chosen.model_id is null or chosen.model_id = comparison.model_id)
     inner join warehouse.annotation_category as category
         on chosen.layer_id = category.layer_id and (chosen.is_total or side.value = category.value)
     inner join warehouse.convergence_summary as summary
@@ -136,10 +132,17 @@ select
     text.clusters - 1 as df_document,
     total.df as df_total,
     text.clusters as n_clusters,
-    one.cluster
+    one.cluster,
+    one.complete and other.complete as complete
 from cell as one
--- Other texts have no clusters in common.
-inner join cell as other on one.corpus_id = other.corpus_id and one.sign = 1 and other.sign = -1
+-- Other texts have no clusters in common; other protocols and run sets are never mixed.
+inner join cell as other
+    on
+        one.corpus_id = other.corpus_id
+        and one.protocol_id = other.protocol_id
+        and one.run_set = other.run_set
+        and one.sign = 1
+        and other.sign = -1
 cross join text
 cross join interaction
 left join lateral (
@@ -181,10 +184,11 @@ $$;
 
 comment on function analysis.convergence_difference(integer, integer, text, text, text, double precision) is
 'Difference of the convergence of two comparisons (keys a and b), or of two values of a layer (value_a in a, value_b, by
-default the same, in b), at most one row; none where a summary or a common corpus is missing. difference: convergence_a
+default the same, in b), at most one row; none where a summary is missing, or corpus, protocol or run set differ. difference: convergence_a
 minus convergence_b, in nats, above 0 where models agree better in a. se_document: over clusters of tokens, paired, in
 nats, NULL below settings.min_clusters; se_seed: over seeds, paired by label, in nats, NULL unless both sides have the
 same seeds, and of values from four seeds on without the correction for the interaction of two, which makes it somewhat
 too large; se_total: both. lower and upper: interval of the given confidence, in nats, from se_total and Student''s t with
-df_total degrees of freedom, those of Welch and Satterthwaite; NULL where one of the two errors is. Values, corpora of few documents and texts with context read the
+df_total degrees of freedom, those of Welch and Satterthwaite; NULL where one of the two errors is. complete: all ordered pairs
+that the plan wants are measured, in a and in b. Values, corpora of few documents and texts with context read the
 tokens'' mean KL of the two comparisons, everything else sums over documents';

@@ -1,5 +1,6 @@
 -- convergence_difference by names: between two steps, two models or two values of a layer; what is not said of b is as in
--- a. One row per protocol, run set and family that have both.
+-- a. One row per protocol, run set and family that have both, and per what p is held against where that is several models
+-- or, of kinds cross and custom, steps.
 -- Source: an extension.
 -- requires: chosen_run_set, comparisons, convergence_difference
 create or replace function analysis.convergence_difference_between(
@@ -33,7 +34,12 @@ create or replace function analysis.convergence_difference_between(
     n_clusters integer,
     cluster text,
     comparison_a integer,
-    comparison_b integer
+    comparison_b integer,
+    complete boolean,
+    model_q_a text,
+    step_q_a integer,
+    model_q_b text,
+    step_q_b integer
 )
 language sql stable parallel safe
 as $$
@@ -57,7 +63,12 @@ select
     found.n_clusters,
     found.cluster,
     one.comparison_id as comparison_a,
-    other.comparison_id as comparison_b
+    other.comparison_id as comparison_b,
+    found.complete,
+    one.model_q as model_q_a,
+    one.step_q as step_q_a,
+    other.model_q as model_q_b,
+    other.step_q as step_q_b
 from analysis.comparisons as one
 inner join analysis.comparisons as other
     on
@@ -87,6 +98,8 @@ where
     and other.step = coalesce(convergence_difference_between.step_b, convergence_difference_between.step_a)
     and one.n_pairs > 0
     and other.n_pairs > 0
+    and one.preferred
+    and other.preferred
 $$;
 
 comment on function analysis.convergence_difference_between(
@@ -94,5 +107,6 @@ comment on function analysis.convergence_difference_between(
 ) is
 'Difference of convergence between two steps (step_a and step_b), two models (model_a and model_b) or two values of a
 layer (value_a and value_b), or of any of these together; what is not said of b is as in a. Columns as in
-convergence_difference, whose keys comparison_a and comparison_b are; difference is a minus b, in nats, above 0 where
+convergence_difference, whose keys comparison_a and comparison_b are; model_q_a, step_q_a, model_q_b and step_q_b say what
+p is held against in either, the nearest next and the latest last step where lists of steps name several; difference is a minus b, in nats, above 0 where
 models agree better in a. Errors are paired by document and by label of the seed';

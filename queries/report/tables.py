@@ -133,6 +133,7 @@ OUTLIERS = Asked(
     from analysis.relative_divergence_outliers
     where kind = 'step' and corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s
         and model = any(%(models)s) and complete and layer = %(layer)s
+        and comparison_id in (select comparison_id from analysis.comparisons where kind = 'step' and preferred)
     order by abs(log_sigma) desc, model, step, value
     """,
     folded=True,

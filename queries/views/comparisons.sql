@@ -1,5 +1,7 @@
 -- What is compared with what: the pairs of models that answer one question at one step, over all seeds.
 -- Grain: one row per (kind, corpus, protocol, run_set, family, model, step, model_q, step_q), planned ones included.
+-- Where studies of several lists of steps meet, a step may have several next and last ones: `preferred` is the one
+-- rule by which curves and fits choose among them.
 create or replace view analysis.comparisons as
 select
     comparison.kind,
@@ -27,7 +29,38 @@ select
     comparison.corpus_id,
     comparison.protocol_id,
     comparison.model_id,
-    comparison.model_q_id
+    comparison.model_q_id,
+    -- A list of its own, which is worked out once a query, and not at all where only other kinds are asked for.
+    case
+        when comparison.kind in ('step', 'step_reverse', 'final', 'final_reverse') then comparison.comparison_id in (
+            select ranked.comparison_id
+            from (
+                select
+                    other.comparison_id,
+                    rank() over (
+                        partition by
+                            other.kind,
+                            other.corpus_id,
+                            other.protocol_id,
+                            other.run_set,
+                            other.model_id,
+                            other.model_q_id,
+                            case other.kind when 'step' then other.step when 'step_reverse' then other.step_q end
+                        order by
+                            case other.kind
+                                when 'step' then other.step_q
+                                when 'step_reverse' then other.step
+                                when 'final' then -other.step_q
+                                else -other.step
+                            end
+                    ) as place
+                from warehouse.comparison as other
+                where other.kind in ('step', 'step_reverse', 'final', 'final_reverse')
+            ) as ranked
+            where ranked.place = 1
+        )
+        else true
+    end as preferred
 from warehouse.comparison as comparison
 inner join warehouse.corpus as corpus on comparison.corpus_id = corpus.corpus_id
 inner join warehouse.protocol as protocol on comparison.protocol_id = protocol.protocol_id
@@ -65,3 +98,5 @@ comment on column analysis.comparisons.corpus_id is 'key of warehouse.corpus';
 comment on column analysis.comparisons.protocol_id is 'key of warehouse.protocol';
 comment on column analysis.comparisons.model_id is 'key of warehouse.model, for p';
 comment on column analysis.comparisons.model_q_id is 'key of warehouse.model, for q';
+comment on column analysis.comparisons.preferred is
+    'of several next steps of the earlier one the nearest, of several last steps the latest; true for other kinds';

@@ -34,7 +34,8 @@ select
     part.value_number,
     part.lower,
     part.upper,
-    part.comparison_id
+    part.comparison_id,
+    part.preferred
 from analysis.convergence_by_value as part
 where not part.is_total;
 
@@ -80,3 +81,5 @@ comment on column analysis.conditional_convergence.value_number is 'the value as
 comment on column analysis.conditional_convergence.lower is 'lower bound of a numeric bin, included';
 comment on column analysis.conditional_convergence.upper is 'upper bound of a numeric bin, excluded';
 comment on column analysis.conditional_convergence.comparison_id is 'key of warehouse.comparison';
+comment on column analysis.conditional_convergence.preferred is
+    'of several next steps of the earlier one the nearest, of several last steps the latest; true for other kinds';

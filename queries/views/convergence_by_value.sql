@@ -45,7 +45,8 @@ select
     category.upper,
     comparison.comparison_id,
     layer.layer_id,
-    category.category_id
+    category.category_id,
+    comparison.preferred
 from analysis.comparisons as comparison
 inner join warehouse.convergence_summary as summary on comparison.comparison_id = summary.comparison_id
 inner join warehouse.annotation_layer as layer on summary.layer_id = layer.layer_id
@@ -123,3 +124,5 @@ comment on column analysis.convergence_by_value.upper is 'upper bound of a numer
 comment on column analysis.convergence_by_value.comparison_id is 'key of warehouse.comparison';
 comment on column analysis.convergence_by_value.layer_id is 'key of warehouse.annotation_layer';
 comment on column analysis.convergence_by_value.category_id is 'number of the value within its layer';
+comment on column analysis.convergence_by_value.preferred is
+    'of several next steps of the earlier one the nearest, of several last steps the latest; true for other kinds';

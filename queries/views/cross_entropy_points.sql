@@ -1,21 +1,9 @@
 -- Mean KL of a comparison beside the cross-entropies of its two sides, over the tokens with one value of a layer.
 -- Grain: one row per (comparison, layer, value), the layer of all tokens (`all`) included. Complete comparisons with
--- both sides of every pair scored; not kind seed, whose pairs go both ways. Where several lists of steps give a model
--- several next steps, the nearest; where a model has a layer of its own and there is one for all of that name, its own.
+-- both sides of every pair scored; not kind seed, whose pairs go both ways.
 -- Source: the slides to Fehlauer et al. 2025, KL against the ratio and the difference of cross-entropies.
 -- requires: chosen_run_set, comparisons
 create or replace view analysis.cross_entropy_points as
-with placed as (
-    select
-        *,
-        row_number() over (
-            partition by kind, corpus, protocol, run_set, family, model, step, model_q
-            order by abs(step_q - step)
-        ) as place
-    from analysis.comparisons
-    where complete and kind <> 'seed' and run_set = analysis.chosen_run_set()
-)
-
 select
     comparison.kind,
     comparison.corpus,
@@ -36,7 +24,7 @@ select
     scored.cross_entropy - scored.cross_entropy_q as difference,
     comparison.n_pairs,
     comparison.comparison_id
-from placed as comparison
+from analysis.comparisons as comparison
 -- Once a comparison, for all values together: means over its pairs of the mean surprisal on either side. The sides are
 -- stacked and grouped, so that an evaluation's sums are read in one go and not value after value; the sums of KL are in
 -- there too, since the planner would do all of this again for each value that it joined from outside.
@@ -64,24 +52,16 @@ cross join lateral (
             and summary.category_id = part.category_id
     inner join warehouse.annotation_category as category
         on part.layer_id = category.layer_id and part.category_id = category.category_id
-    where
-        member.comparison_id = comparison.comparison_id
-        and (
-            layer.model_id is not null
-            or not exists (
-                select own.layer_id from warehouse.annotation_layer as own
-                where
-                    own.corpus_id = layer.corpus_id
-                    and own.name = layer.name
-                    and own.model_id = comparison.model_id
-            )
-        )
+    where member.comparison_id = comparison.comparison_id
     group by layer.layer_id, layer.name, part.category_id, category.value, part.n, part.sum_kl
 ) as scored
 where
-    scored.n_scored = comparison.n_pairs
-    and scored.n_scored_q = comparison.n_pairs
-    and (comparison.place = 1 or comparison.kind not in ('step', 'step_reverse'));
+    comparison.complete
+    and comparison.preferred
+    and comparison.kind <> 'seed'
+    and comparison.run_set = analysis.chosen_run_set()
+    and scored.n_scored = comparison.n_pairs
+    and scored.n_scored_q = comparison.n_pairs;
 
 comment on view analysis.cross_entropy_points is
     'Mean KL of comparisons beside the cross-entropies of both sides, by value: the points of cross_entropy_fit.';

@@ -31,7 +31,8 @@ select
     total.df_document,
     total.log2_step_ratio,
     total.surprisal_difference,
-    total.comparison_id
+    total.comparison_id,
+    total.preferred
 from analysis.convergence_by_value as total
 where total.is_total;
 
@@ -75,3 +76,5 @@ comment on column analysis.expected_convergence.log2_step_ratio is
 comment on column analysis.expected_convergence.surprisal_difference is
     'mean over pairs of the mean surprisal of p less that of q, in nats; NULL for seed, whose pairs go both ways';
 comment on column analysis.expected_convergence.comparison_id is 'key of warehouse.comparison';
+comment on column analysis.expected_convergence.preferred is
+    'of several next steps of the earlier one the nearest, of several last steps the latest; true for other kinds';

@@ -110,7 +110,8 @@ group by family, model, seed, corpus, protocol, step, outlier
 
 union all
 
--- All seeds of a model together. Of reverse kinds q is the earlier side, and p of final_reverse always the last step.
+-- All seeds of a model together, at one point a step, whichever lists of steps there are. Of reverse kinds q is the
+-- earlier side, and p of final_reverse always the last step.
 select
     family,
     model,
@@ -126,7 +127,11 @@ select
     true as higher_is_better,
     false as outlier
 from analysis.convergence_by_value
-where is_total and complete and kind in ('seed', 'step', 'step_reverse', 'final', 'final_reverse')
+where
+    is_total
+    and complete
+    and preferred
+    and kind in ('seed', 'step', 'step_reverse', 'final', 'final_reverse')
 
 union all
 

@@ -26,31 +26,19 @@ SEEDS = (0, 1, 2)
 
 @pytest.fixture(scope="module")
 def held(module_database: Database) -> Measured:
-    """Two models, three seeds, four steps; some tokens without scores, others without KL; one model has its own pos.
+    """Two models, three seeds, four steps; some tokens without scores, others without KL; one model has its own layer.
 
     `cross` holds every step of one model against every step of the other, both ways.
     """
     held = measure(module_database, n_tokens=900, seeds=SEEDS, steps=STEPS, unmeasured=("kl",))
     with module_database.engine().begin() as connection:
         held.layers["own"] = np.roll(held.layers["pos"], 7)
-        _load_own_pos(connection, held)
+        load_layer(connection, held, "own", model_id=model_key(connection, "large"))
         for p, q in (("small", "large"), ("large", "small")):
             for step in STEPS:
                 for step_q in STEPS:
                     crossed.compare(connection, held, "cross", (p, step), (q, step_q))
     return held
-
-
-def _load_own_pos(connection, held: Measured) -> None:  # type: ignore[no-untyped-def]
-    """A layer called pos that belongs to the large model and says something else."""
-    shared, held.layers["pos"] = held.layers["pos"], held.layers["own"]
-    load_layer(connection, held, "pos", model_id=model_key(connection, "large"))
-    held.layers["pos"] = shared
-
-
-def codes_of(held: Measured, model: str, layer: str) -> np.ndarray:
-    """[T] the codes of a layer as they are for a model."""
-    return held.layers["own" if (model, layer) == ("large", "pos") else layer]
 
 
 def expected_points(held: Measured, kind: str, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
@@ -61,8 +49,8 @@ def expected_points(held: Measured, kind: str, seeds: tuple[int, ...] = SEEDS) -
             other = STEPS[place + 1] if kind == "step" else STEPS[-1]
             kl = np.array([held.kl[(model, g, step), (model, g, other)] for g in seeds], np.float64)
             kl = kl.mean(0).astype(np.float32).astype(np.float64)
-            for layer in ("all", "pos", "word_class"):
-                codes = codes_of(held, model, layer)
+            for layer in ("all", "pos", "word_class", *["own"] * (model == "large")):
+                codes = held.layers[layer]
                 for code in np.unique(codes[codes >= 0]):
                     chosen = codes == code
                     p, q = (
@@ -86,16 +74,16 @@ def points(database: Database, kind: str) -> pd.DataFrame:
 def test_points_are_means_over_seeds_of_both_sides_and_of_kl(held: Measured, kind: str) -> None:
     wanted = expected_points(held, kind)
     found = points(held.database, kind).sort_index()
-    assert len(wanted) == 6 * (1 + 6 + 2)
+    assert len(wanted) == 6 * (1 + 6 + 2) + 3 * 6
     pd.testing.assert_frame_equal(found[wanted.columns], wanted, check_dtype=False, rtol=1e-7)
     assert (found["n_pairs"] == 3).all()
 
 
 @pytest.mark.parametrize(("limit", "kind"), [(16, "step"), (32000, "step"), (64, "final"), (16, "final")])
 def test_a_fit_is_least_squares_over_all_models_and_steps_up_to_a_step(held: Measured, limit: int, kind: str) -> None:
-    query = "select * from analysis.cross_entropy_fit_with(max_step => %s, kind => %s)"
+    query = "select * from analysis.cross_entropy_fit_with(max_step => %s, kind => %s) where layer <> 'own'"
     found = frame(held.database, query, limit, kind).set_index(["layer", "value", "predictor"])
-    wanted = expected_points(held, kind).query("step <= @limit")
+    wanted = expected_points(held, kind).query("step <= @limit and layer != 'own'")
     assert len(found) == 2 * wanted.groupby(["layer", "value"]).ngroups
     for (layer, value), part in wanted.groupby(["layer", "value"]):
         for predictor in ("ratio", "difference"):
@@ -125,7 +113,8 @@ def test_the_view_is_the_fit_to_the_last_step_of_the_settings(held: Measured) ->
 
 
 def test_two_points_have_a_line_and_no_error_and_one_has_neither(held: Measured) -> None:
-    rows = frame(held.database, "select n, alpha, se_alpha, df from analysis.cross_entropy_fit_with(max_step => 0)")
+    query = "select n, alpha, se_alpha, df from analysis.cross_entropy_fit_with(max_step => 0) where layer <> 'own'"
+    rows = frame(held.database, query)
     assert set(rows["n"]) == {2}
     assert rows["alpha"].notna().all()
     assert rows[["se_alpha", "df"]].isna().all(axis=None)

@@ -14,7 +14,7 @@ import statsmodels.formula.api as smf
 from tests.conftest import Outcome
 from tests.contents import frame
 from tests.queries import crossed
-from tests.queries.measured import Measured, evaluation_ids, load_layer, measure, model_key
+from tests.queries.measured import Measured, load_layer, measure, model_key
 from warehouse.database import Database
 from warehouse.standing import flag_run
 
@@ -204,15 +204,16 @@ def test_a_layer_without_nn_has_its_most_frequent_value_as_reference(held: Measu
     assert set(stored(held.database, 0).loc["word_class"]["reference"]) == {frequent}
 
 
-def test_a_step_with_several_next_ones_is_held_against_the_nearest(held: Measured, command: Command) -> None:
+@pytest.mark.parametrize(("kind", "step_q"), [("step", 64), ("final", 16)])
+def test_a_step_is_held_against_the_nearest_next_and_the_latest_last_one(
+    held: Measured, command: Command, kind: str, step_q: int
+) -> None:
     with held.database.engine().begin() as connection:
-        evaluation_ids(connection, held)
-        identity = crossed.declare(connection, held, "step", ("tiny", 0), ("tiny", 64))
-        connection.exec_driver_sql("update warehouse.comparison set n_pairs = 3 where comparison_id = %s", (identity,))
-        query = "select n_pairs from analysis.comparisons where kind = 'step' and model = 'tiny' and step = 0"
+        crossed.compare(connection, held, kind, ("tiny", 0), ("tiny", step_q))
+        query = f"select n_pairs from analysis.comparisons where kind = '{kind}' and model = 'tiny' and step = 0"
         assert connection.exec_driver_sql(query).all() == [(3,), (3,)]
-    assert command(*FIT, "--kind", "step", "--step", "0").status == 0
-    assert_same(stored(held.database, 0), oracle(observations(held, "step", 0)))
+    assert command(*FIT, "--kind", kind, "--step", "0").status == 0
+    assert_same(stored(held.database, 0), oracle(observations(held, kind, 0)))
 
 
 @pytest.mark.parametrize(

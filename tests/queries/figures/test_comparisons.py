@@ -173,6 +173,9 @@ def test_of_studies_of_several_lists_of_steps_the_latest_last_and_the_nearest_ne
     for kind, other in (("final", 64), ("final_reverse", 64), ("step", 4), ("step_reverse", 4)):
         # Also where p is the later one, the curve is of the earlier steps.
         assert points(drawn(loaded, Choice(kind)), "step") == [(0, -float(other))], kind
+    # The step of q says which, unless q is the earlier one.
+    for kind, step_q, other in (("final", 16, 16), ("step", 16, 16), ("final_reverse", 0, 64), ("step_reverse", 0, 4)):
+        assert points(drawn(loaded, Choice(kind, step_q=step_q)), "step") == [(0, -float(other))], kind
 
 
 def test_listed_comparisons_of_one_step_of_q_each_are_one_curve(
