@@ -135,7 +135,7 @@ def of_cross_entropy_fit(
     return Caption(
         f"KL of {KINDS[subject.kind][0]} against the fall of cross-entropy",
         f"Left: mean KL(p || q) over all tokens of {subject.corpus} against the {ratio}, a point per model and step to "
-        f"{last_step:,}; {KINDS[subject.kind][1]}; least squares over all models. Right: its slope by "
+        f"{last_step:,}; {KINDS[subject.kind][1]}; least squares over all points. Right: its slope by "
         f"{layer.replace('_', ' ')}, dashed for all tokens. Bars: {CONFIDENCE:.0%} interval, points taken as "
         f"independent.{cut}{_missing(subject)}",
     )

@@ -62,7 +62,7 @@ def read(source: Source, subject: Compared, layer: str, predictor: str, max_step
         """
         select layer, value, alpha, se_alpha * analysis.student_t_quantile(%(confidence)s, df::integer) as half_width,
             intercept, r2, n, n_models, last_step
-        from analysis.cross_entropy_fit_with(max_step => %(max_step)s, kind => %(kind)s)
+        from analysis.cross_entropy_fit_with(max_step => %(max_step)s, kind => %(kind)s, models => %(models)s)
         where corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s and predictor = %(predictor)s
             and layer in (%(all)s, %(layer)s) and alpha is not null
         order by alpha desc, value
@@ -89,7 +89,7 @@ def read_points(source: Source, subject: Compared, predictor: str, last_step: in
         select model, step, {predictor} as x, mean_kl
         from analysis.cross_entropy_points
         where kind = %(kind)s and corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s
-            and layer = %(all)s and step <= %(last_step)s and {predictor} is not null
+            and model = any(%(models)s) and layer = %(all)s and step <= %(last_step)s and {predictor} is not null
         order by model, step
         """,
         **subject.names(),

@@ -2,7 +2,9 @@
 -- Least squares over all models and steps of a family; a point is a comparison's mean.
 -- Source: the slides to Fehlauer et al. 2025, for kind step to step 32,000; the standard error is an extension.
 -- requires: cross_entropy_points
-create or replace function analysis.cross_entropy_fit_with(max_step integer default null, kind text default 'step')
+create or replace function analysis.cross_entropy_fit_with(
+    max_step integer default null, kind text default 'step', models text[] default null
+)
 returns table (
     corpus text,
     protocol text,
@@ -52,6 +54,7 @@ with sums as (
         and point.step <= coalesce(
             cross_entropy_fit_with.max_step, (select settings.fit_max_step from warehouse.settings as settings)
         )
+        and (cross_entropy_fit_with.models is null or point.model = any(cross_entropy_fit_with.models))
     group by point.corpus, point.protocol, point.run_set, point.family, point.layer, point.value
 )
 
@@ -100,6 +103,6 @@ cross join lateral (
 ) as line (predictor, alpha, intercept, r2, sxx, syy, n)
 $$;
 
-comment on function analysis.cross_entropy_fit_with(integer, text) is
+comment on function analysis.cross_entropy_fit_with(integer, text, text[]) is
 'cross_entropy_fit, which has its columns explained, for steps up to max_step (default: settings.fit_max_step) and any
-kind of comparison but seed, such as step_reverse or final; step is that of p';
+kind of comparison but seed, such as step_reverse or final; step is that of p. models: names of those to fit, NULL for all of a family';

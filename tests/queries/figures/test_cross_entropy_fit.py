@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,10 +17,12 @@ from tests.queries.rows import Connection, Text, add_comparison, add_model, inse
 from warehouse.database import Database
 
 
-def points_of(measured: Measured, tokens: np.ndarray, predictor: str) -> tuple[list[float], list[float]]:
+def points_of(
+    measured: Measured, tokens: np.ndarray, predictor: str, models: Sequence[str] = ()
+) -> tuple[list[float], list[float]]:
     """The predictor and mean KL of each comparison of kind step, over some tokens."""
     x, y = [], []
-    for model in sorted(measured.models):
+    for model in models or sorted(measured.models):
         for step in measured.steps[:-1]:
             kl = measured.mean("step", model, step)[tokens]
             p, q = (
@@ -49,6 +53,21 @@ def test_slopes_intervals_and_points_are_those_of_scipy(measured: Measured, pred
         assert row.intercept == pytest.approx(line.intercept, rel=1e-4, abs=1e-6)
         assert row.r2 == pytest.approx(line.rvalue**2, rel=1e-4, abs=1e-9)
         assert row.half_width == pytest.approx(line.stderr * scipy.stats.t.ppf(0.975, 2), rel=1e-4)
+
+
+def test_a_model_that_is_chosen_is_fitted_and_drawn_alone(measured: Measured) -> None:
+    model = sorted(measured.models)[0]
+    with measured.database.read() as reader:
+        source = Source(reader)
+        subject = choose(source, Choice("step", models=(model,)))
+        fits = cross_entropy_fit.read(source, subject, "pos", "ratio", None)
+        points = cross_entropy_fit.read_points(source, subject, "ratio", 16)
+    x, y = points_of(measured, np.ones(len(measured.documents), bool), "ratio", [model])
+    assert list(points["model"].unique()) == [model]
+    np.testing.assert_allclose(points["x"], x, rtol=1e-6)
+    total = fits[fits["layer"] == "all"].iloc[0]
+    assert (total["n"], total["n_models"]) == (len(x), 1)
+    assert total["alpha"] == pytest.approx(scipy.stats.linregress(x, y).slope, rel=1e-4)
 
 
 def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
