@@ -1,6 +1,7 @@
 -- At which step a model is closest to a reference such as unigram counts, and what it says on either side of it.
 -- Grain: one row per (corpus, protocol, run_set, family, model, reference).
--- Source: Fehlauer et al. 2025, the step of least KL to unigram, on means over seeds.
+-- Source: Fehlauer et al. 2025, the step of least KL to unigram, on means over seeds; steps with fewer seeds than others
+-- are left out.
 -- requires: mean_reference_divergence
 create or replace view analysis.reference_step as
 select
@@ -30,8 +31,18 @@ from (
         count(*) over same_curve as n_steps,
         -- Of several the earliest.
         row_number() over (same_curve order by mean.kl_reference, mean.step) as place
-    from analysis.mean_reference_divergence as mean
-    where mean.kl_reference is not null
+    from (
+        select
+            every.*,
+            max(every.n_seeds) over (
+                partition by
+                    every.corpus, every.protocol, every.run_set, every.family, every.model, every.reference
+            ) as most_seeds
+        from analysis.mean_reference_divergence as every
+        where every.kl_reference is not null
+    ) as mean
+    -- A step that lacks a seed is a mean over others, and may lie lower for that alone.
+    where mean.n_seeds = mean.most_seeds
     window
         same_curve as (
             partition by mean.corpus, mean.protocol, mean.run_set, mean.family, mean.model, mean.reference
@@ -49,14 +60,14 @@ comment on column analysis.reference_step.family is 'suite of the model, such as
 comment on column analysis.reference_step.model is 'name of the model within its family';
 comment on column analysis.reference_step.reference is 'name of the reference distribution';
 comment on column analysis.reference_step.step is
-    'measured step of least KL to it, mean over seeds; the earliest of several';
+    'step of least KL to it, mean over seeds, among those with n_seeds seeds; the earliest of several';
 comment on column analysis.reference_step.kl_reference is 'mean KL(model || reference) there, in nats';
 comment on column analysis.reference_step.se_seed_kl_reference is
     'its standard error over seeds, in nats; NULL for one seed';
-comment on column analysis.reference_step.step_before is 'measured step before it; NULL where it is the first';
+comment on column analysis.reference_step.step_before is 'step with as many seeds before it; NULL where it is the first';
 comment on column analysis.reference_step.kl_before is 'mean KL at step_before, in nats';
-comment on column analysis.reference_step.step_after is 'measured step after it; NULL where it is the last';
+comment on column analysis.reference_step.step_after is 'step with as many seeds after it; NULL where it is the last';
 comment on column analysis.reference_step.kl_after is 'mean KL at step_after, in nats';
-comment on column analysis.reference_step.n_seeds is 'seeds that were measured at the step';
+comment on column analysis.reference_step.n_seeds is 'seeds that were measured at the step: the most of any step';
 comment on column analysis.reference_step.df_seed is 'degrees of freedom of se_seed: seeds less one';
-comment on column analysis.reference_step.n_steps is 'measured steps that were compared';
+comment on column analysis.reference_step.n_steps is 'steps that were compared, those with n_seeds seeds';

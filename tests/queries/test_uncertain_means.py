@@ -167,6 +167,41 @@ def test_of_steps_equally_near_the_earliest_is_taken(database: Database) -> None
     assert (row["n_steps"], row["n_seeds"], row["se_seed_kl_reference"]) == (len(TRAINING_STEPS), 1, None)
 
 
+def test_a_step_that_lacks_a_seed_is_not_the_nearest_to_a_reference_for_that(database: Database) -> None:
+    held = measure(database, models=("small",), seeds=(0, 1), steps=(0, 16, 64), n_tokens=300)
+    means = {
+        (seed, step): held.references["small", seed, step].astype(float).mean()
+        for seed in held.seeds
+        for step in held.steps
+    }
+    curve = {step: (means[0, step] + means[1, step]) / 2 for step in held.steps}
+    nearest = min(curve, key=lambda step: curve[step])
+    other = next(step for step in held.steps if step != nearest)
+    query = "select step, step_before, step_after, n_steps, n_seeds from reference_step"
+    with database.connect() as connection:
+        connection.execute(
+            """
+            update warehouse.reference_evaluation as held set mean_kl = 0
+            from warehouse.evaluation as unit
+            inner join warehouse.checkpoint as place using (checkpoint_id)
+            inner join warehouse.run as run using (run_id)
+            where held.evaluation_id = unit.evaluation_id and place.step = %s and run.seed = 1
+            """,
+            [other],
+        )
+        connection.execute(
+            """
+            update warehouse.checkpoint as place set status = 'quarantined'
+            from warehouse.run as run
+            where place.run_id = run.run_id and run.seed = 0 and place.step = %s
+            """,
+            [other],
+        )
+    [row] = frame(database, query).to_dict("records")
+    assert (row["step"], row["n_steps"], row["n_seeds"]) == (nearest, 2, 2)
+    assert other not in (row["step_before"], row["step_after"])
+
+
 def test_a_metric_stands_beside_the_loss_of_its_checkpoint(database: Database) -> None:
     held = measure(database, models=("small",), seeds=(0, 1), steps=(16,), n_tokens=900)
     with database.connect() as connection:
