@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 
 from queries.figures.choice import Choice, Compared, choose
 from queries.figures.reading import Source
-from queries.fitting.regression import Factor, Observations, Regression, regress
+from queries.fitting.regression import INTERCEPT, LOG10_COUNT, Factor, Observations, Regression, regress
 from warehouse.database import Database
 from warehouse.errors import WarehouseError
 from warehouse.facts import driver, read_groups, read_tokens
@@ -25,12 +25,18 @@ from warehouse.fits import Fit, digest_of, store_fit
 
 #: The level that part-of-speech coefficients are differences from (Fehlauer et al. 2025).
 _REFERENCE_TAG = "NN"
+#: Name of the predictor that tells models apart.
+_MODEL = "model"
 #: Libraries whose versions a fit keeps.
 _LIBRARIES = ("numpy", "scipy")
 
 
 class UnknownLayer(WarehouseError):
     """The corpus has no such annotation layer, or none that a regression can take in."""
+
+
+class AmbiguousPredictor(WarehouseError):
+    """Two predictors would have the same name."""
 
 
 class UnknownReference(WarehouseError):
@@ -98,10 +104,11 @@ def fit_regressions(
 ) -> Fitted:
     """Regress KL at every step and store the coefficients under a name.
 
-    progress: called with the steps done and the steps in all. Raises NothingToFit, UnknownLayer, UnknownReference,
-    MissingScipy, and what choose raises.
+    progress: called with the steps done and the steps in all. Raises NothingToFit, UnknownLayer, AmbiguousPredictor,
+    UnknownReference, MissingScipy, and what choose raises.
     """
     _require_scipy()
+    _require_distinct(question)
     results: dict[int, Regression] = {}
     digests: list[str] = []
     with _snapshot(database) as connection:
@@ -144,6 +151,17 @@ def _require_scipy() -> None:
         import scipy  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingScipy from error
+
+
+def _require_distinct(question: Question) -> None:
+    """Raise AmbiguousPredictor for a layer that is named twice, or as another predictor is."""
+    taken = [INTERCEPT, LOG10_COUNT, _MODEL]
+    for layer in (question.layer, question.context_layer):
+        if layer in taken:
+            raise AmbiguousPredictor(
+                f"There would be two predictors called {layer}; name another layer with --layer or --context-layer."
+            )
+        taken.append(layer)
 
 
 @contextmanager
@@ -275,7 +293,7 @@ def _observations(
     return Observations(
         kl=np.concatenate([of_model[model][places[model]] for model in present]).astype(np.float64),
         log10_count=np.log10(corpus.counts[tokens] + 1),
-        factors=[Factor("model", models, which, models[0]), *factors],
+        factors=[Factor(_MODEL, models, which, models[0]), *factors],
         clusters=corpus.vocab_ids[tokens],
     )
 

@@ -222,6 +222,9 @@ def test_a_step_is_held_against_the_nearest_next_and_the_latest_last_one(
         (("--layer", "tag"), "Corpus prose has no layer tag of all models and at most 1,000 values; `pos` and"),
         (("--layer", "own"), "Corpus prose has no layer own of all models"),
         (("--step", "7"), "No complete comparison of kind seed is at step 7; there are steps 0, 16, 64."),
+        (("--layer", "pos", "--context-layer", "pos"), "There would be two predictors called pos; name another layer"),
+        (("--layer", "model"), "There would be two predictors called model"),
+        (("--context-layer", "log10_count"), "There would be two predictors called log10_count"),
         (("--corpus", "verse"), "There is no corpus verse; there are prose."),
         (
             ("--layer", "word_class", "--context-layer", "rest"),
