@@ -41,8 +41,7 @@ with point as (
                 then ln(measured.step + 1.0::double precision) / ln(2.0::double precision)
             when break_points_with.axis = 'step' then measured.step
             else analysis.refuse(format('Axis is step or log_step, not %s.', break_points_with.axis))
-        end as x,
-        coalesce(break_points_with.upwards, measured.higher_is_better) as improves_upwards
+        end as x
     from analysis.training_curves as measured
 ),
 
@@ -57,8 +56,13 @@ curve as (
         point.protocol,
         point.run_set,
         point.outlier,
-        point.improves_upwards,
-        case when point.improves_upwards = false then -1 else 1 end as way,
+        coalesce(
+            break_points_with.upwards,
+            -- Where a curve contradicts itself nothing is known.
+            case when bool_or(point.higher_is_better) = bool_and(point.higher_is_better)
+                then bool_or(point.higher_is_better)
+            end
+        ) as improves_upwards,
         count(*)::integer as n,
         array_agg(point.step order by point.step) as steps,
         array_agg(point.x order by point.step) as x,
@@ -67,7 +71,7 @@ curve as (
     from point
     group by
         point.family, point.model, point.seed, point.metric, point.source, point.corpus, point.protocol, point.run_set,
-        point.outlier, point.improves_upwards
+        point.outlier
 )
 
 select
@@ -94,9 +98,10 @@ left join lateral (
         here.step,
         here.f,
         here.standard_error,
-        curve.way * (here.f - side.f_before) as change_before,
-        curve.way * (side.f_after - here.f) as change_after
+        turned.way * (here.f - side.f_before) as change_before,
+        turned.way * (side.f_after - here.f) as change_after
     from unnest(curve.steps, curve.x, curve.f, curve.errors) as here (step, x, f, standard_error)
+    cross join lateral (select case when curve.improves_upwards = false then -1 else 1 end as way) as turned
     -- Logarithms are rounded: what misses an end of the curve by that is at the end.
     cross join lateral (
         select
@@ -119,7 +124,7 @@ left join lateral (
     where
         here.x - break_points_with.delta >= curve.x[1] - 1e-9
         and here.x + break_points_with.delta <= curve.x[curve.n] + 1e-9
-    order by curve.way * (side.f_before + side.f_after - 2 * here.f) desc, here.step
+    order by turned.way * (side.f_before + side.f_after - 2 * here.f) desc, here.step
     limit 1
 ) as break on true
 $$;

@@ -94,6 +94,25 @@ def test_a_metric_that_neither_way_improves_is_read_as_it_stands(connection: Con
     assert break_point(connection, "upwards => false") == pytest.approx((1, 0.0, 5.0, 5.0))
 
 
+@pytest.mark.parametrize(("second", "direction"), [(False, False), (True, None)])
+def test_a_curve_whose_direction_is_known_in_places_is_one_curve(
+    connection: Connection, text: Text, second: bool, direction: bool | None
+) -> None:
+    steps, values = [0, 1, 3, 7, 15, 31], [9.0, 9.0, 9.0, 4.0, 4.0, 4.0]
+    store_metric(connection, text, steps, values, None)
+    connection.execute("update warehouse.checkpoint_metric set higher_is_better = false where value = 9")
+    connection.execute("update warehouse.checkpoint_metric set higher_is_better = %s where value = 4", [second])
+    connection.execute(
+        "update warehouse.checkpoint_metric set higher_is_better = null where checkpoint_id = "
+        "(select checkpoint_id from warehouse.checkpoint where step = 1)"
+    )
+    rows = connection.execute(
+        b"select break_step, higher_is_better, n_steps from analysis.break_points_with()"
+    ).fetchall()
+    # Falling, the drop starts at 3; of a curve that says both, as it stands, it ends at 7.
+    assert rows == [(3 if direction is False else 7, direction, 6)]
+
+
 def test_steps_may_be_the_axis_and_unevenly_spaced(connection: Connection, text: Text) -> None:
     # Slopes per step: 0.01, 0.03, 0.02; the bend at 100 is 0.02 a step, between the lines as they are.
     store_metric(connection, text, [0, 100, 300, 1000], [0.0, 1.0, 7.0, 21.0], True)
