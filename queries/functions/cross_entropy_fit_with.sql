@@ -1,7 +1,7 @@
 -- How much of the KL between checkpoints goes along with the change of their cross-entropy, by value of a layer.
 -- Least squares over all models and steps of a family; a point is a comparison's mean.
 -- Source: the slides to Fehlauer et al. 2025, for kind step to step 32,000; the standard error is an extension.
--- requires: cross_entropy_points
+-- requires: cross_entropy_points, refuse
 create or replace function analysis.cross_entropy_fit_with(
     max_step integer default null, kind text default 'step', models text[] default null
 )
@@ -50,7 +50,17 @@ with sums as (
         regr_count(point.mean_kl, point.difference) as n_difference
     from analysis.cross_entropy_points as point
     where
-        point.kind = cross_entropy_fit_with.kind
+        point.kind = case
+            when
+                cross_entropy_fit_with.kind in (
+                    'step', 'step_reverse', 'final', 'final_reverse', 'size', 'matched', 'cross', 'custom'
+                )
+                then cross_entropy_fit_with.kind
+            else analysis.refuse(format(
+                'Kind is step, step_reverse, final, final_reverse, size, matched, cross or custom, not %s.',
+                coalesce(cross_entropy_fit_with.kind, 'NULL')
+            ))::text
+        end
         and point.step <= coalesce(
             cross_entropy_fit_with.max_step, (select settings.fit_max_step from warehouse.settings as settings)
         )

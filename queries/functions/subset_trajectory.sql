@@ -1,7 +1,7 @@
 -- The tokens with one trend in one model, followed through every model of its family: does a larger one learn what a
 -- smaller one does not? Geometric mean perplexity against step, tokens, FLOPs, or perplexity of the whole corpus.
 -- Source: Xia et al. 2023.
--- requires: evaluations, perplexity, token_trend_with
+-- requires: chosen_run_set, evaluations, perplexity, refuse, token_trend_with
 create or replace function analysis.subset_trajectory(
     of_model text,
     of_trend text,
@@ -50,13 +50,27 @@ from (
         token.family,
         token.seed,
         token.chunk_id,
-        array_agg(token.trend is not distinct from subset_trajectory.of_trend order by token.token_id) as chosen
+        array_agg(coalesce(token.trend = asked.trend, false) order by token.token_id) as chosen
     from analysis.token_trend_with(
         subset_trajectory.start, subset_trajectory.predictor, subset_trajectory.variant
     ) as token
+    cross join lateral (
+        select case
+            when subset_trajectory.of_trend in ('upward', 'downward', 'stagnated', 'unclassified')
+                then subset_trajectory.of_trend
+            else analysis.refuse(format(
+                'Trend is upward, downward, stagnated or unclassified, not %s.',
+                coalesce(subset_trajectory.of_trend, 'NULL')
+            ))::text
+        end as trend
+    ) as asked
     where
         token.model = subset_trajectory.of_model
-        and (subset_trajectory.of_seed is null or token.seed = subset_trajectory.of_seed)
+        -- Rows speak of the run that is followed: nobody would see that a flagged one chose its tokens, unless asked to.
+        and case
+            when subset_trajectory.of_seed is null then not token.outlier or analysis.chosen_run_set() = 'all'
+            else token.seed = subset_trajectory.of_seed
+        end
     group by token.corpus, token.protocol, token.family, token.seed, token.chunk_id
 ) as subset
 inner join analysis.evaluations as evaluation
@@ -90,7 +104,8 @@ $$;
 
 comment on function analysis.subset_trajectory(text, text, integer, double precision, text, text) is
 'The tokens with trend of_trend in of_model, followed through every model of its family: one row per corpus, protocol,
-family, model, seed and step. of_seed: the run whose tokens they are; NULL: for each run that of the same seed. start,
-predictor, variant: as in token_trend_with. n_tokens: tokens followed that are measured; surprisal: their mean, in nats;
-perplexity: its exponential, the geometric mean of their perplexities; validation_perplexity: that of all tokens of the
-corpus; tokens_seen, flops: training so far; parameters: of the model; outlier: the run is flagged';
+family, model, seed and step. of_seed: the run whose tokens they are; NULL: for each run that of the same seed, without
+flagged runs except in run set all. start, predictor, variant: as in token_trend_with. n_tokens: tokens followed that
+are measured; surprisal: their mean, in nats; perplexity: its exponential, the geometric mean of their perplexities;
+validation_perplexity: that of all tokens of the corpus; tokens_seen, flops: training so far; parameters: of the model;
+outlier: the run is flagged';

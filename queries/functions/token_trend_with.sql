@@ -4,7 +4,7 @@
 -- Source: Xia et al. 2023; predictor index, the checkpoint's number, as in the paper, log_step as in its code, or step,
 -- which is as index where checkpoints are evenly spaced.
 -- Shuffled curves and the autocorrelation are an extension.
--- requires: correlation_p_value, regressor, residual_autocorrelation, student_t_quantile
+-- requires: correlation_p_value, refuse, regressor, residual_autocorrelation, student_t_quantile
 -- requires: surprisal_curves, trend_stagnates
 create or replace function analysis.token_trend_with(
     start double precision default 0.1,
@@ -70,12 +70,29 @@ select
     curve.outlier
 from analysis.surprisal_curves as curve
 cross join warehouse.settings as settings
+-- Where the regression begins: a share of training. In here rather than in a condition, which would be asked last.
+cross join lateral (
+    select case
+        when token_trend_with.predictor is null or token_trend_with.predictor not in ('step', 'log_step', 'index')
+            then analysis.refuse(format(
+                'Predictor is step, log_step or index, not %s.', coalesce(token_trend_with.predictor, 'NULL')
+            ))
+        when token_trend_with.variant is null or token_trend_with.variant not in ('paper', 'code')
+            then analysis.refuse(format(
+                'Variant is paper or code, not %s.', coalesce(token_trend_with.variant, 'NULL')
+            ))
+        when token_trend_with.start between 0 and 1 then token_trend_with.start
+        else analysis.refuse(format(
+            'Start is a share of training, from 0 to 1, and not %s.', coalesce(token_trend_with.start::text, 'NULL')
+        ))
+    end as share
+) as asked
 -- The measured step nearest to the start's share of training, of two the earlier. Step 0 has no logarithm.
 cross join lateral (
     select measured.place::integer as place
     from unnest(curve.steps) with ordinality as measured (step, place)
     where measured.step > 0 or token_trend_with.predictor <> 'log_step'
-    order by abs(measured.step - token_trend_with.start * curve.last_training_step), measured.step
+    order by abs(measured.step - asked.share * curve.last_training_step), measured.step
     limit 1
 ) as beginning
 cross join generate_series(1, 256) as item (place)
@@ -154,18 +171,15 @@ cross join lateral (
         where value.surprisal <> 'NaN' and origin.surprisal <> 'NaN'
     ) as point
 ) as fit
-where
-    item.place <= array_length(curve.surprisal, 2)
-    and token_trend_with.predictor in ('step', 'log_step', 'index')
-    and token_trend_with.variant in ('paper', 'code')
+where item.place <= array_length(curve.surprisal, 2)
 $$;
 
 comment on function analysis.token_trend_with(double precision, text, text, boolean) is
 'Trend of every token over a training run, as view token_trend, with other settings. start: the share of training that
 has passed where the regression begins; predictor: step, log_step (natural logarithm) or index (number of the
 checkpoint); variant of the rule for stagnated tokens: paper or code; shuffled: the values of each curve in an order by
-chance, the same every time. Another predictor or variant has no rows. trend: upward, downward, stagnated,
-unclassified, or NULL below settings.trend_min_steps checkpoints; slope: of perplexity, as a multiple of that at the
-start, by predictor; p_value: of the slope, two-sided; autocorrelation: of the residuals at lag 1; n_steps: checkpoints
-of the regression; start_step: the first of them. The other columns are those of token_score: corpus, protocol, family,
-model, seed, token_id, chunk_id, outlier';
+chance, the same every time. Any other argument is refused. trend: upward, downward, stagnated, unclassified, or NULL
+below settings.trend_min_steps checkpoints; slope: of perplexity, as a multiple of that at the start, by predictor;
+p_value: of the slope, two-sided; autocorrelation: of the residuals at lag 1; n_steps: checkpoints of the regression;
+start_step: the first of them. The other columns are those of token_score: corpus, protocol, family, model, seed,
+token_id, chunk_id, outlier';

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import psycopg
 import pytest
 import scipy.stats
 
@@ -110,6 +111,12 @@ def test_the_view_is_the_fit_to_the_last_step_of_the_settings(held: Measured) ->
             connection.rollback()
         assert view == given
         assert view[0][-1] == min(limit, 64)
+
+
+@pytest.mark.parametrize("kind", ["seed", "steps", None])
+def test_a_kind_without_points_is_refused(held: Measured, kind: str | None) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=f"Kind is step, .*, not {kind or 'NULL'}"):
+        frame(held.database, "select * from analysis.cross_entropy_fit_with(kind => %s)", kind)
 
 
 def test_two_points_have_a_line_and_no_error_and_one_has_neither(held: Measured) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psycopg
 import pytest
 from scipy import signal, stats
 
@@ -70,12 +71,34 @@ def test_the_perplexity_of_the_corpus_is_that_of_its_mean_surprisal(curves: Curv
     assert found.loc[("small", 0, 1000), "validation_perplexity"] == pytest.approx(np.exp(mean), rel=1e-7)
 
 
-def test_a_class_without_tokens_has_no_perplexity(curves: Curves) -> None:
-    found = curves.ask("select * from subset_trajectory('small', 'sideways')")
-    assert len(found) > 30
-    assert set(found["n_tokens"]) == {0}
-    assert found[["surprisal", "perplexity"]].isna().all(axis=None)
-    assert curves.ask("select * from double_descent('small', 'sideways')").empty
+@pytest.mark.parametrize("trend", ["'upwards'", "null"])
+@pytest.mark.parametrize("function", ["subset_trajectory", "double_descent"])
+def test_a_trend_that_is_none_is_refused(curves: Curves, function: str, trend: str) -> None:
+    said = f"Trend is upward, downward, stagnated or unclassified, not {trend.strip(chr(39)).replace('null', 'NULL')}."
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=said):
+        curves.ask(f"select * from {function}('small', {trend})")
+
+
+def test_a_flagged_run_chooses_no_tokens_unless_asked_for(database: Database) -> None:
+    random = np.random.default_rng(3)
+    falling = np.linspace(9, 2, len(STEPS))[:, None] + random.uniform(-0.5, 0.5, 40)
+    runs = {(model, seed): falling for model in ("small", "large") for seed in (0, 1)}
+    curves = add_curves(database, runs, STEPS)
+    with database.connect() as connection:
+        connection.execute(
+            """
+            update warehouse.run as run set outlier = true from warehouse.model as model
+            where run.model_id = model.model_id and model.name = 'small' and run.seed = 1
+            """
+        )
+        for name in ("subset_trajectory", "double_descent"):
+            query = f"select distinct model, seed from analysis.{name}('small', 'downward') order by 1, 2".encode()
+            assert connection.execute(query).fetchall() == [("large", 0), ("small", 0)]
+            connection.execute("set warehouse.run_set = 'all'")
+            assert len(connection.execute(query).fetchall()) == 4
+            connection.execute("reset warehouse.run_set")
+    named = curves.ask("select distinct model, seed from subset_trajectory('small', 'downward', 1)")
+    assert len(named) == 4, "a run that is named chooses whatever its flag"
 
 
 def test_perplexity_beyond_arithmetic_is_infinite(curves: Curves) -> None:
@@ -99,6 +122,14 @@ def drawn(module_database: Database) -> Curves:
     about = np.random.default_rng(2).uniform(-0.5, 0.5, 40)
     surprisal = {(name, 0): curve[:, None] + about for name, curve in CURVES.items()}
     return add_curves(module_database, surprisal, STEPS)
+
+
+def test_a_class_without_tokens_has_no_perplexity(drawn: Curves) -> None:
+    found = drawn.ask("select * from subset_trajectory('falls', 'upward')")
+    assert len(found) == len(CURVES) * len(STEPS)
+    assert set(found["n_tokens"]) == {0}
+    assert found[["surprisal", "perplexity"]].isna().all(axis=None)
+    assert drawn.ask("select * from double_descent('falls', 'upward')").empty
 
 
 def peak(curve: Floats) -> dict[str, Any]:

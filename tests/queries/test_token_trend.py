@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psycopg
 import pytest
 from scipy import stats
 
@@ -169,9 +171,23 @@ def test_a_shuffled_curve_is_the_same_values_in_the_order_of_their_hashes(curves
     pd.testing.assert_frame_equal(curves.by_token(query, RUN), curves.by_token(query, RUN))
 
 
-@pytest.mark.parametrize("setting", ["predictor => 'steps'", "variant => 'papers'"])
-def test_an_unknown_setting_has_no_rows(curves: Curves, setting: str) -> None:
-    assert curves.ask(f"select * from token_trend_with({setting})").empty
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("predictor => 'steps'", "Predictor is step, log_step or index, not steps."),
+        ("predictor => null", "Predictor is step, log_step or index, not NULL."),
+        ("variant => 'Paper'", "Variant is paper or code, not Paper."),
+        ("variant => null", "Variant is paper or code, not NULL."),
+        ("start => 7", "Start is a share of training, from 0 to 1, and not 7."),
+        ("start => -0.1", "Start is a share of training, from 0 to 1, and not -0.1."),
+        ("start => 'nan'", "and not NaN."),
+        ("start => null", "and not NULL."),
+    ],
+)
+@pytest.mark.parametrize("function", ["token_trend_with", "trend_shares_with", "trend_overlap_with"])
+def test_an_unknown_setting_is_refused(curves: Curves, function: str, setting: str, said: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=re.escape(said)):
+        curves.ask(f"select * from {function}({setting})")
 
 
 def test_conditions_decide_which_facts_are_read(curves: Curves) -> None:
