@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from queries.cli.options import format_option
+from queries.cli.options import finite, format_option
 
 
 @click.command()
@@ -19,6 +19,7 @@ from queries.cli.options import format_option
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.95,
     show_default=True,
+    callback=finite,
     help="Share of the samples within an interval.",
 )
 @click.option("--name", default="phases", show_default=True, help="Name to store the fit under.")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from queries.cli.options import finite
+
 if TYPE_CHECKING:
     from queries.figures.choice import Choice
     from queries.figures.drawing import Drawing
@@ -143,7 +145,12 @@ def cross_entropy_fit(out: Path, layer: str, predictor: str, max_step: int | Non
 
 @plot.command("trend-shares")
 @click.option(
-    "--start", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Share of training left out."
+    "--start",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    callback=finite,
+    help="Share of training left out.",
 )
 @click.option(
     "--predictor",

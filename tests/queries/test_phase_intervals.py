@@ -187,6 +187,12 @@ def test_the_command_prints_the_intervals_and_stores_them_under_a_name(
     }
 
 
+def test_a_confidence_that_is_no_number_is_refused(named_database: Database, command: Command) -> None:
+    done = command("fit", "phases", "--confidence", "nan")
+    assert done.status == 2
+    assert "Invalid value for '--confidence': nan is not a finite number." in done.errors
+
+
 def test_the_same_again_gives_the_same_and_replaces_it(database: Database) -> None:
     measure(database, n_tokens=700, models=("small",), steps=STEPS, scales=TIED)
     columns = "model, boundary, step, lower, upper, share, input_digest"
