@@ -86,16 +86,17 @@ class _Checkpoint:
 
 @dataclass(frozen=True)
 class Answer:
-    """A fit that was stored, and the losses behind it."""
+    """A fit that was stored, and the losses behind it. replaced: there was a fit of that name."""
 
     fit: Fit
     fitted: Fitted
     n_models: int
     n: int
+    replaced: bool
 
 
 def fit_scaling(database: Database, question: Question, name: str | None = None) -> Answer:
-    """Fit the law that a question asks for and store it under a name, by default that of the metric.
+    """Fit the law that a question asks for and store it under a name, by default METRIC, or METRIC@SOURCE if imported.
 
     Raises NoLosses, AmbiguousLosses, UnknownSize, MissingScipy, and what the fit raises.
     """
@@ -107,7 +108,7 @@ def fit_scaling(database: Database, question: Question, name: str | None = None)
     fitted = _fit(question, losses)
     fit = Fit(
         kind="scaling",
-        name=name or question.metric,
+        name=name or "@".join(filter(None, (question.metric, question.source))),
         settings=question.settings(),
         input_digest=digest_of(losses.names, losses.parameters, losses.tokens, losses.loss),
         libraries=("numpy", "scipy") if question.free else ("numpy",),
@@ -115,10 +116,10 @@ def fit_scaling(database: Database, question: Question, name: str | None = None)
         corpus=question.corpus,
         protocol=question.protocol,
     )
-    answer = Answer(fit, fitted, len({row.model for row in chosen}), len(chosen))
+    counts = {"n_models": len({row.model for row in chosen}), "n": len(chosen)}
     errors = {"se_log_a": fitted.se_log_a, "se_alpha": fitted.se_alpha, "rms_residual": fitted.rms_residual}
-    store_fit(database, fit, [{"n_models": answer.n_models, "n": answer.n, **asdict(fitted.law), **errors}])
-    return answer
+    replaced = store_fit(database, fit, [{**counts, **asdict(fitted.law), **errors}])
+    return Answer(fit, fitted, **counts, replaced=replaced)
 
 
 def _read(reader: Connection, metric: str) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from queries.cli.options import format_option
+from queries.cli.options import finite, format_option
 
 #: Shown of a law, in the order of its formula.
 _LAW = ("a", "alpha", "b", "beta", "e")
@@ -45,9 +45,9 @@ def _sizes(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     "--from-step", type=click.IntRange(1), default=1, show_default=True, help="Leave out checkpoints before this step."
 )
 @click.option("--free", is_flag=True, help="Fit all five constants, not A and alpha alone.")
-@click.option("--b", type=float, help="B, unless free.  [default: 410.7]")
-@click.option("--beta", type=float, help="beta, unless free.  [default: 0.28]")
-@click.option("--e", type=float, help="E, unless free.  [default: 1.69]")
+@click.option("--b", type=float, callback=finite, help="B, unless free.  [default: 410.7]")
+@click.option("--beta", type=float, callback=finite, help="beta, unless free.  [default: 0.28]")
+@click.option("--e", type=float, callback=finite, help="E, unless free.  [default: 1.69]")
 @click.option(
     "--size",
     "sizes",
@@ -59,7 +59,7 @@ def _sizes(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 @click.option(
     "--tokens-per-step", type=click.IntRange(1), help="Where training tokens are not known; 2097152 for Pythia."
 )
-@click.option("--name", help="Name to store it under.  [default: the metric]")
+@click.option("--name", help="Name to store it under.  [default: METRIC, or METRIC@SOURCE]")
 @format_option
 def scaling(form: str, name: str | None, **asked: object) -> None:
     """Fit the scaling law L = A / N^alpha + B / T^beta + E to the losses of checkpoints.
@@ -81,3 +81,4 @@ def scaling(form: str, name: str | None, **asked: object) -> None:
     law = [getattr(fitted.law, constant) for constant in _LAW]
     errors = [fitted.se_log_a, fitted.se_alpha, fitted.rms_residual]
     write(rows_result(columns, [(answer.fit.name, *law, *errors, answer.n_models, answer.n)]), form)
+    click.echo(f"{'Replaced' if answer.replaced else 'Stored'}: {answer.fit}.", err=True)

@@ -81,7 +81,7 @@ comment on column analysis.scaling_excess.se_excess is
 comment on column analysis.scaling_excess.parameters is 'N: parameters as the fit counts them';
 comment on column analysis.scaling_excess.tokens is 'T: training tokens seen';
 comment on column analysis.scaling_excess.is_fitted is
-    'of the checkpoints that the law is fitted to: large enough, late enough, of no flagged run';
+    'qualifies for the fit: large enough, late enough, of no flagged run; also where it came in after the fit';
 comment on column analysis.scaling_excess.outlier is 'the training run is flagged, and left out of the fit';
 comment on column analysis.scaling_excess.fit_id is 'key of warehouse.fit';
 comment on column analysis.scaling_excess.checkpoint_id is 'key of warehouse.checkpoint';

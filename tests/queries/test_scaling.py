@@ -233,7 +233,7 @@ def test_an_imported_loss_is_fitted_with_sizes_that_are_told(
         command, named_database, *metric, *SIZES
     )
     row = fit(command, *metric, *SIZES, "--tokens-per-step", "2097152")
-    assert (row["name"], row["a"], row["n"]) == ("pile/loss", pytest.approx(119.09, rel=1e-9), 6)
+    assert (row["name"], row["a"], row["n"]) == ("pile/loss@losses.csv", pytest.approx(119.09, rel=1e-9), 6)
     [stored] = frame(named_database, "select * from scaling_fits").to_dict("records")
     assert (stored["corpus"], stored["metric"], stored["source"]) == (None, "pile/loss", "losses.csv")
     found = frame(named_database, "select * from scaling_excess")
@@ -258,9 +258,33 @@ def test_sources_of_a_loss_do_not_mix_and_accuracies_are_no_losses(
     asked = ("--metric", "pile/loss", *SIZES, "--tokens-per-step", "2097152")
     assert "several sources: one, two. Choose one with --source" in refused(command, named_database, *asked)
     fit(command, *asked, "--source", "two")
+    names = []
+    for source, word in (("one", "Stored"), ("two", "Replaced")):
+        done = command("fit", "scaling", *asked, "--source", source)
+        assert f"{word}: scaling pile/loss@{source}, family pythia." in done.errors
+        names.append(f"pile/loss@{source}")
+    assert frame(named_database, "select name from scaling_fits order by name")["name"].tolist() == names
+    assert command("fit", "drop", "pile/loss@one").status == 0
     assert frame(named_database, "select distinct source from scaling_excess")["source"].tolist() == ["two"]
     said = refused(command, named_database, "--metric", "pile/acc")
     assert "There is no loss called pile/acc in the warehouse; there is pile/loss." in said
+
+
+def test_a_law_goes_with_the_losses_that_it_was_fitted_to(
+    named_database: Database, command: Command, tmp_path: Path
+) -> None:
+    write_losses(tmp_path / "losses.csv")
+    asked = ("--metric", "pile/loss", *SIZES, "--tokens-per-step", "2097152")
+    for family, source in (("pythia", "one"), ("pythia", "two"), ("other", "one")):
+        arguments = ("--family", family, "--seed", "0", "--source", source)
+        assert command("import", "metrics", str(tmp_path / "losses.csv"), *arguments).status == 0
+        fit(command, *asked, "--family", family, "--source", source)
+    names = "select name, family from scaling_fits order by family, name"
+    assert command("import", "drop", "--source", "one", "--model", "pythia/70m").status == 0
+    left = frame(named_database, names).values.tolist()
+    assert left == [["pile/loss@one", "other"], ["pile/loss@two", "pythia"]]
+    assert command("import", "drop", "--metric", "pile/loss").status == 0
+    assert frame(named_database, names).empty
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
@@ -288,6 +312,14 @@ def test_checkpoints_that_leave_nothing_for_the_size_are_named(named_database: D
     named = ", ".join(f"1.4b seed 0 step {step}" for step in STEPS[1:])
     assert f"B / T^beta + E, with B 410.7, beta 0.28 and E 2.4, is not below the loss of {named}: " in said
     assert "begin at a later step, or give other constants" in said
+
+
+@pytest.mark.parametrize("option", ["--b", "--beta", "--e"])
+def test_constants_that_are_no_numbers_are_refused(named_database: Database, command: Command, option: str) -> None:
+    for value in ("nan", "inf"):
+        assert f"Invalid value for '{option}': {value} is not a finite number." in refused(
+            command, named_database, option, value
+        )
 
 
 def test_families_corpora_and_protocols_do_not_mix(named_database: Database, command: Command) -> None:

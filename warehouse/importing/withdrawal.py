@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, select, update
 
 from warehouse import schema
 from warehouse.annotating import choose_model
@@ -42,8 +44,8 @@ def drop_protocol(database: Database, name: str) -> int:
 def drop_results(database: Database, source: str | None, metric: str | None, model: str | None) -> int:
     """Delete results on benchmarks in one transaction; returns how many.
 
-    source, metric, model: which ones; None for all. Checkpoints that only they knew are deleted too.
-    Raises NotImported, UnknownTarget.
+    source, metric, model: which ones; None for all. Checkpoints that only they knew are deleted too, and scaling laws
+    that were fitted to any of them. Raises NotImported, UnknownTarget.
     """
     wanted = partial(_drop_results, source=source, metric=metric, model=model)
     return Writer(database, database.engine(), reserve=0).commit(wanted)
@@ -62,11 +64,25 @@ def _drop_results(connection: Connection, source: str | None, metric: str | None
         chosen = chosen.where(
             result.checkpoint_id.in_(own.where(run.model_id == choose_model(connection, model)).scalar_subquery())
         )
-    n = len(connection.execute(chosen.returning(result.checkpoint_id)).all())
-    if not n:
+    gone = connection.execute(chosen.returning(result.checkpoint_id, result.name, result.source)).all()
+    if not gone:
         raise NotImported("No result is of all that at once; view checkpoint_metrics shows what there is.")
+    _drop_laws(connection, gone)
     _drop_orphans(connection)
-    return n
+    return len(gone)
+
+
+def _drop_laws(connection: Connection, gone: Sequence[Row[Any]]) -> None:
+    """Delete scaling laws of losses of which some are gone: fits to the same results of the same family."""
+    checkpoint, run, model = schema.checkpoint, schema.run, schema.model
+    joined = checkpoint.join(run, run.c.run_id == checkpoint.c.run_id).join(model, model.c.model_id == run.c.model_id)
+    query = select(checkpoint.c.checkpoint_id, model.c.family).select_from(joined)
+    query = query.where(checkpoint.c.checkpoint_id.in_({row.checkpoint_id for row in gone}))
+    family = {row.checkpoint_id: row.family for row in connection.execute(query)}
+    fit = schema.fit.c
+    for own, metric, source in sorted({(family[row.checkpoint_id], row.name, row.source) for row in gone}):
+        asked = (fit.settings["metric"].astext == metric, fit.settings["source"].astext == source)
+        connection.execute(delete(schema.fit).where(fit.kind == "scaling", fit.family == own, *asked))
 
 
 def _refuse_unknown(connection: Connection, column: ColumnElement[str], value: str) -> None:
