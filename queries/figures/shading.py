@@ -16,8 +16,7 @@ def phases(source: Source, subject: Compared, definition: str) -> pd.DataFrame:
 
     Raises UnknownChoice for a definition that does not exist.
     """
-    known = source.look_up("select distinct definition from warehouse.phase_definition")
-    require_known("definition", definition, ["estimated", *known["definition"]])
+    require_definition(source, definition)
     return source.read(
         """
         select model, position, phase, coalesce(published_first_step, first_step) as first_step,
@@ -30,6 +29,12 @@ def phases(source: Source, subject: Compared, definition: str) -> pd.DataFrame:
         **subject.names(),
         definition=definition,
     )
+
+
+def require_definition(source: Source, definition: str) -> None:
+    """Raise UnknownChoice for a definition of phases that does not exist."""
+    known = source.look_up("select distinct definition from warehouse.phase_definition")
+    require_known("definition", definition, ["estimated", *known["definition"]])
 
 
 def of_panels(phases: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from queries.figures import (
     reference,
     relative_divergence,
     saturation,
+    shading,
     style,
     trend_shares,
 )
@@ -91,6 +92,7 @@ def write(connection: Connection, choice: Choice, layers: Sequence[str] = (), de
     Raises NothingToDraw, AmbiguousChoice, UnknownChoice.
     """
     source = Source(connection)
+    shading.require_definition(source, definition)
     subject = choose_measured(source, choice)
     report = Report(connection, subject, definition, _layers(source, subject, layers))
     sections = [

@@ -316,6 +316,7 @@ def test_layers_and_models_can_be_chosen(named_measured: Measured, command: Comm
         (["--out", "report.pdf"], ".html"),
         (["--out", "none/report.html"], "no folder"),
         (["--corpus", "verse", "--out", "report.html"], "no corpus verse; there are prose"),
+        (["--definition", "nope", "--out", "report.html"], "no definition nope; there are estimated, fehlauer-2025"),
         (["--layer", "mood", "--out", "report.html"], "no layer mood; there are pos, word_class"),
     ],
 )
