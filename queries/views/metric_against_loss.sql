@@ -1,7 +1,7 @@
 -- Benchmark results beside what the same checkpoint loses on a text, and what it cost: for one against the other.
 -- Grain: one row per (family, model, seed, step, name, source, corpus, protocol): a result for each text that was scored.
 -- Source: Xia et al. 2023, downstream results against perplexity and FLOPs; errors by the delta method (extension).
--- requires: bits_per_byte, evaluations, expected_surprisal
+-- requires: bits_per_byte, evaluations, expected_surprisal, perplexity
 create or replace view analysis.metric_against_loss as
 select
     evaluation.family,
@@ -17,9 +17,8 @@ select
     evaluation.protocol,
     loss.surprisal as cross_entropy,
     loss.se_document as se_cross_entropy,
-    -- exp raises beyond 709
-    case when loss.surprisal < 700 then exp(loss.surprisal) end as perplexity,
-    case when loss.surprisal < 700 then exp(loss.surprisal) * loss.se_document end as se_perplexity,
+    analysis.perplexity(loss.surprisal) as perplexity,
+    analysis.perplexity(loss.surprisal) * loss.se_document as se_perplexity,
     bits.bits_per_byte,
     bits.se_document as se_bits_per_byte,
     evaluation.parameters,
@@ -52,7 +51,7 @@ comment on column analysis.metric_against_loss.protocol is 'name of the protocol
 comment on column analysis.metric_against_loss.cross_entropy is 'mean surprisal of the corpus, in nats';
 comment on column analysis.metric_against_loss.se_cross_entropy is
     'its standard error over clusters of tokens, in nats';
-comment on column analysis.metric_against_loss.perplexity is 'exp of cross_entropy';
+comment on column analysis.metric_against_loss.perplexity is 'exp of cross_entropy; infinity above 709 nats';
 comment on column analysis.metric_against_loss.se_perplexity is 'its standard error: perplexity x se_cross_entropy';
 comment on column analysis.metric_against_loss.bits_per_byte is
     'surprisal of whole documents in bits by their bytes; NULL where none was scored as a whole';

@@ -1,7 +1,7 @@
 -- How well a model predicts the correct and the incorrect options of a task.
 -- Grain: one row per (corpus, protocol, family, model, seed, step, paradigm).
 -- Source: Xia et al. 2023, perplexity of options; from sums over documents. Errors by the delta method (extension).
--- requires: cluster_error, evaluations
+-- requires: cluster_error, evaluations, perplexity
 create or replace view analysis.option_perplexity as
 select
     evaluation.corpus,
@@ -13,8 +13,8 @@ select
     paradigm.name as paradigm,
     paradigm.category,
     score.n_items,
-    exp(option.surprisal_correct / nullif(option.n_tokens_correct, 0)) as perplexity_correct,
-    exp(option.surprisal_incorrect / nullif(option.n_tokens_incorrect, 0)) as perplexity_incorrect,
+    analysis.perplexity(option.surprisal_correct / nullif(option.n_tokens_correct, 0)) as perplexity_correct,
+    analysis.perplexity(option.surprisal_incorrect / nullif(option.n_tokens_incorrect, 0)) as perplexity_incorrect,
     option.n_tokens_correct::bigint as n_tokens_correct,
     option.n_tokens_incorrect::bigint as n_tokens_incorrect,
     coalesce(option.n_correct, 0)::bigint as n_correct,
@@ -28,8 +28,10 @@ select
     evaluation.outlier,
     evaluation.evaluation_id,
     paradigm.paradigm_id,
-    exp(option.surprisal_correct / nullif(option.n_tokens_correct, 0)) * error.correct as se_perplexity_correct,
-    exp(option.surprisal_incorrect / nullif(option.n_tokens_incorrect, 0)) * error.incorrect as se_perplexity_incorrect
+    analysis.perplexity(option.surprisal_correct / nullif(option.n_tokens_correct, 0)) * error.correct
+        as se_perplexity_correct,
+    analysis.perplexity(option.surprisal_incorrect / nullif(option.n_tokens_incorrect, 0)) * error.incorrect
+        as se_perplexity_incorrect
 from analysis.evaluations as evaluation
 inner join warehouse.paradigm_score as score on evaluation.evaluation_id = score.evaluation_id
 inner join warehouse.paradigm as paradigm on score.paradigm_id = paradigm.paradigm_id and paradigm.kind = 'options'

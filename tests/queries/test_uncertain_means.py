@@ -242,7 +242,7 @@ def test_a_metric_stands_beside_the_loss_of_its_checkpoint(database: Database) -
     assert {name: row[name] for name in wanted} == pytest.approx(wanted, rel=1e-6)
     with database.connect() as connection:
         connection.execute("update warehouse.score_summary set sum_surprisal = 1000 * n")
-    assert frame(database, "select perplexity from metric_against_loss").iloc[0, 0] is None
+    assert frame(database, "select perplexity from metric_against_loss").iloc[0, 0] == np.inf
 
 
 def test_perplexities_of_options_have_their_errors_over_items(database: Database) -> None:
@@ -256,6 +256,19 @@ def test_perplexities_of_options_have_their_errors_over_items(database: Database
         x, size = (pd.Series(sums[column].to_numpy()[roles].sum(axis=1)) for column in ("sum", "size"))
         wanted = np.exp(x.sum() / size.sum()) * ratio_error(x, size)
         assert row[f"se_perplexity_{name}"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_perplexities_of_options_beyond_arithmetic_are_infinite(database: Database) -> None:
+    measure(database, models=("small",), seeds=(0, 1), steps=(16,), n_tokens=1200, n_documents=40)
+    with database.connect() as connection:
+        connection.execute(
+            """
+            update warehouse.document_score_chunk
+            set surprisal = array(select 1000 * n from unnest(n_tokens) with ordinality as sums (n, place) order by place)
+            """
+        )
+    columns = "perplexity_correct, perplexity_incorrect"
+    assert frame(database, f"select {columns} from option_perplexity").to_numpy().tolist() == [[np.inf, np.inf]] * 2
 
 
 def test_the_losses_behind_the_in_context_learning_score_have_their_errors(measured: Measured) -> None:
