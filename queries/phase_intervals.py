@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from psycopg.rows import dict_row
 from sqlalchemy import Connection
 
+from queries.figures.choice import settle
 from queries.fitting.phase_bootstrap import Floats, Interval, interval, resampled_curves
 from warehouse import schema
 from warehouse.blocks import read_units
@@ -35,10 +36,6 @@ Row = Mapping[str, Any]
 
 class NoCurve(WarehouseError):
     """There is no curve whose phases could be estimated."""
-
-
-class SeveralCurves(WarehouseError):
-    """What was asked for exists on several corpora, protocols or families."""
 
 
 class TooFewDocuments(WarehouseError):
@@ -95,7 +92,7 @@ class _Curves:
 def fit_phases(database: Database, request: Request) -> tuple[Fit, list[Boundary]]:
     """Estimate the boundaries of every model's phases in samples of documents, and store their intervals as a fit.
 
-    Raises NoCurve, SeveralCurves, PartialSums, TooFewDocuments.
+    Raises NoCurve, AmbiguousChoice, PartialSums, TooFewDocuments.
     """
     # All that is read is of one moment, whoever flags a run meanwhile.
     engine = database.engine().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -172,7 +169,7 @@ def _results(curves: _Curves, boundaries: Sequence[Boundary], request: Request) 
 def _comparisons(raw: psycopg.Connection, request: Request, min_steps: int) -> list[Row]:
     """Complete comparisons of seeds on one text, of models with steps enough, by model and step.
 
-    Raises NoCurve, SeveralCurves.
+    Raises NoCurve, AmbiguousChoice.
     """
     found = _rows(
         raw,
@@ -197,15 +194,16 @@ def _comparisons(raw: psycopg.Connection, request: Request, min_steps: int) -> l
             "run_set": RUN_SET,
         },
     )
+    if found:
+        for noun, plural in _PLURALS.items():
+            name = settle(noun, plural, getattr(request, noun), [row[noun] for row in found])
+            found = [row for row in found if row[noun] == name]
     missing = sorted(set(request.models) - {row["model"] for row in found})
     if missing or not found:
         raise NoCurve(
             f"{' '.join(['No model', *missing[:1]])} has complete comparisons of seeds at {min_steps} steps, the least "
             "that phases are estimated from; view comparisons shows what is measured."
         )
-    for noun, plural in _PLURALS.items():
-        if len(names := sorted({row[noun] for row in found})) > 1:
-            raise SeveralCurves(f"There are several {plural}: {', '.join(names)}. Choose one with --{noun}.")
     return found
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 
 from queries.figures.choice import Choice, Compared, choose
 from queries.figures.reading import Source
+from queries.fitting import MissingScipy
 from queries.fitting.regression import INTERCEPT, LOG10_COUNT, Factor, Observations, Regression, regress
 from warehouse.database import Database
 from warehouse.errors import WarehouseError
@@ -45,10 +46,6 @@ class UnknownReference(WarehouseError):
 
 class NothingToFit(WarehouseError):
     """No complete comparison is left to fit."""
-
-
-class MissingScipy(WarehouseError):
-    """Fitting needs scipy, which is not installed: pip install 'token-warehouse[fits]'"""
 
 
 @dataclass(frozen=True)

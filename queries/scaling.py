@@ -14,6 +14,8 @@ import numpy as np
 import psycopg
 from psycopg.rows import namedtuple_row
 
+from queries.figures.choice import settle
+from queries.fitting import MissingScipy
 from queries.fitting.scaling import BETA, B, E, Fitted, Losses, fit_all, fit_size
 from warehouse.database import Database
 from warehouse.errors import WarehouseError
@@ -32,16 +34,8 @@ class NoLosses(WarehouseError):
     """There are no losses to fit."""
 
 
-class AmbiguousLosses(WarehouseError):
-    """Losses of several kinds do not mix in one fit."""
-
-
 class UnknownSize(WarehouseError):
     """How large a model is, or how long it was trained, is not known."""
-
-
-class MissingScipy(WarehouseError):
-    """Free exponents need scipy; install it with `pip install 'token-warehouse[fits]'`."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ class Answer:
 def fit_scaling(database: Database, question: Question, name: str | None = None) -> Answer:
     """Fit the law that a question asks for and store it under a name, by default METRIC, or METRIC@SOURCE if imported.
 
-    Raises NoLosses, AmbiguousLosses, UnknownSize, MissingScipy, and what the fit raises.
+    Raises NoLosses, AmbiguousChoice, UnknownChoice, UnknownSize, MissingScipy, and what the fit raises.
     """
     with database.read() as reader:
         rows = _read(reader, question.metric)
@@ -140,21 +134,15 @@ def _read(reader: Connection, metric: str) -> list[Any]:
 
 
 def _settle(question: Question, rows: Sequence[Any]) -> tuple[Question, list[Any]]:
-    """The question with all its names, and the rows that it is about. Raises NoLosses, AmbiguousLosses."""
+    """The question with all its names, and the rows that it is about. Raises AmbiguousChoice, UnknownChoice.
+
+    An imported loss has neither corpus nor protocol, one that was measured here no source.
+    """
     kept = list(rows)
     for noun, plural in _SCOPE.items():
         wanted = getattr(question, noun)
-        names = {getattr(row, noun) for row in kept}
-        if wanted is None and noun == "protocol":
-            # What was measured here comes before what was imported.
-            names = {name for name in names if not str(name).startswith("imported-")} or names
-        if wanted is None and len(names) > 1:
-            raise AmbiguousLosses(
-                f"{question.metric} was measured on several {plural}: {_listed(names)}. Choose one with --{noun}."
-            )
-        if wanted is not None and wanted not in names:
-            raise NoLosses(f"There is no {question.metric} of {noun} {wanted}; there is of {_listed(names)}.")
-        [name] = names if wanted is None else {wanted}
+        names = [name for row in kept if (name := getattr(row, noun)) is not None]
+        name = settle(noun, plural, wanted, names) if names or wanted is not None else None
         question = replace(question, **{noun: name})
         kept = [row for row in kept if getattr(row, noun) == name]
     return question, kept

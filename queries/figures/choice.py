@@ -5,7 +5,7 @@ Corpora, protocols and families never mix in one figure: where there are several
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -174,10 +174,7 @@ def _narrow(found: pd.DataFrame, choice: Choice) -> tuple[dict[str, str], pd.Dat
     """The corpus, protocol and family to draw, and the rows of these and of the models wanted."""
     settled: dict[str, str] = {}
     for noun, plural in (("corpus", "corpora"), ("protocol", "protocols"), ("family", "families")):
-        wanted: str | None = getattr(choice, noun)
-        if noun == "protocol" and wanted is None:
-            found = measured_here(found)
-        settled[noun] = settle(noun, plural, wanted, found[noun])
+        settled[noun] = settle(noun, plural, getattr(choice, noun), found[noun])
         found = found[found[noun] == settled[noun]]
     for model in choice.models:
         require_known("model", model, found["model"])
@@ -195,18 +192,17 @@ def by_size(source: Source, family: str, models: Sequence[str]) -> tuple[str, ..
     return tuple(rows["name"])
 
 
-def measured_here(found: pd.DataFrame) -> pd.DataFrame:
-    """Without what was imported, unless there is nothing else."""
-    own = found[~found["protocol"].str.startswith("imported-")]
-    return found if own.empty else own
+def settle(noun: str, plural: str, wanted: str | None, found: Iterable[str]) -> str:
+    """The one that is wanted, or the only one there is; a protocol of what was imported counts if there is no other.
 
-
-def settle(noun: str, plural: str, wanted: str | None, found: pd.Series[str]) -> str:
-    """The one that is wanted, or the only one there is. Raises UnknownChoice, AmbiguousChoice."""
-    names = sorted(found.unique())
+    found: at least one, perhaps many times. Raises UnknownChoice, AmbiguousChoice.
+    """
+    names = sorted(set(found))
     if wanted is not None:
         require_known(noun, wanted, names)
         return wanted
+    if noun == "protocol":
+        names = [name for name in names if not name.startswith("imported-")] or names
     if len(names) > 1:
         raise AmbiguousChoice(f"There are several {plural}: {', '.join(names)}. Choose one with --{noun}.")
-    return str(names[0])
+    return names[0]

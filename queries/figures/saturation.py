@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from queries.figures import captions, layout
 from queries.figures.captions import Caption
-from queries.figures.choice import Choice, NothingToDraw, by_size, measured_here, require_known, settle
+from queries.figures.choice import Choice, NothingToDraw, by_size, require_known, settle
 from queries.figures.comparisons import MOST_VALUES
 from queries.figures.drawing import Drawing
 from queries.figures.reading import Connection, Source
@@ -116,7 +116,6 @@ def _text(own: pd.DataFrame, choice: Choice) -> tuple[str | None, str | None]:
         return None, None
     corpus = settle("corpus", "corpora", choice.corpus, own["corpus"])
     own = own[own["corpus"] == corpus]
-    own = own if choice.protocol else measured_here(own)
     return corpus, settle("protocol", "protocols", choice.protocol, own["protocol"])
 
 

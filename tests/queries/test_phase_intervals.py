@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from queries.figures.choice import AmbiguousChoice
 from queries.fitting.phase_bootstrap import interval, resampled_curves
-from queries.phase_intervals import NoCurve, PartialSums, Request, SeveralCurves, TooFewDocuments, fit_phases
+from queries.phase_intervals import NoCurve, PartialSums, Request, TooFewDocuments, fit_phases
 from queries.refresh import refresh
 from tests.conftest import Outcome
 from tests.contents import frame
@@ -187,6 +188,30 @@ def test_the_command_prints_the_intervals_and_stores_them_under_a_name(
     }
 
 
+def test_what_was_measured_here_comes_before_what_was_imported(database: Database) -> None:
+    measure(database, n_tokens=700, steps=STEPS, scales=TIED)
+    with database.connect() as connection:
+        connection.execute(
+            """
+            insert into warehouse.protocol (name, windows, vocabulary, dtype, origin)
+            values ('imported-lab', 'imported', 'tokenizer', 'float32', 'a lab')
+            """
+        )
+        connection.execute(
+            """
+            insert into warehouse.comparison (
+                kind, corpus_id, protocol_id, run_set, model_id, step, model_q_id, step_q, n_pairs, n_pairs_expected
+            )
+            select kind, corpus_id, imported.protocol_id, run_set, model_id, step, model_q_id, step_q, n_pairs, n_pairs
+            from warehouse.comparison
+            inner join warehouse.protocol as imported on imported.name = 'imported-lab'
+            where kind = 'seed'
+            """
+        )
+    fit, _ = fit_phases(database, Request(samples=5))
+    assert fit.protocol == "default"
+
+
 def test_a_confidence_that_is_no_number_is_refused(named_database: Database, command: Command) -> None:
     done = command("fit", "phases", "--confidence", "nan")
     assert done.status == 2
@@ -228,7 +253,7 @@ def test_what_cannot_be_fitted_is_refused_with_what_to_do(database: Database) ->
         fit_phases(database, Request())
     with database.connect() as connection:
         connection.execute("update warehouse.model set family = 'other' where name = 'large'")
-    with pytest.raises(SeveralCurves, match=r"There are several families: other, toy\. Choose one with --family"):
+    with pytest.raises(AmbiguousChoice, match=r"There are several families: other, toy\. Choose one with --family"):
         fit_phases(database, Request())
     with database.connect() as connection:
         connection.execute("update warehouse.document set scored_from = 1 where document = 2")

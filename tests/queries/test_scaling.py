@@ -326,13 +326,11 @@ def test_families_corpora_and_protocols_do_not_mix(named_database: Database, com
     add_suite(named_database)
     add_suite(named_database, name="verse")
     said = refused(command, named_database)
-    assert "surprisal was measured on several families: suite-prose, suite-verse. Choose one with --family" in said
+    assert "There are several families: suite-prose, suite-verse. Choose one with --family" in said
     with named_database.connect() as owner:
         owner.execute("update warehouse.model set family = 'one', name = name || '-' || model_id")
     assert "several corpora: prose, verse. Choose one with --corpus" in refused(command, named_database)
-    assert "no surprisal of corpus poem; there is of prose, verse" in refused(
-        command, named_database, "--corpus", "poem"
-    )
+    assert "There is no corpus poem; there are prose, verse." in refused(command, named_database, "--corpus", "poem")
     fit(command, "--corpus", "verse")
     assert frame(named_database, "select distinct corpus from scaling_excess")["corpus"].tolist() == ["verse"]
 

@@ -264,7 +264,7 @@ def test_perplexities_of_options_beyond_arithmetic_are_infinite(database: Databa
         connection.execute(
             """
             update warehouse.document_score_chunk
-            set surprisal = array(select 1000 * n from unnest(n_tokens) with ordinality as sums (n, place) order by place)
+            set surprisal = array(select 1000 * n from unnest(n_tokens) with ordinality as s (n, i) order by i)
             """
         )
     columns = "perplexity_correct, perplexity_incorrect"

@@ -215,6 +215,7 @@ def _words(figure: Figure) -> str:
 
 
 def test_what_was_measured_here_is_drawn_before_what_was_imported() -> None:
-    both = pd.DataFrame({"protocol": ["concatenated-2048", "imported-lab", "imported-lab"]})
-    assert list(choice.measured_here(both)["protocol"]) == ["concatenated-2048"]
-    assert list(choice.measured_here(both[1:])["protocol"]) == ["imported-lab", "imported-lab"]
+    both = ["concatenated-2048", "imported-lab", "imported-lab"]
+    assert choice.settle("protocol", "protocols", None, both) == "concatenated-2048"
+    assert choice.settle("protocol", "protocols", "imported-lab", both) == "imported-lab"
+    assert choice.settle("protocol", "protocols", None, both[1:]) == "imported-lab"
