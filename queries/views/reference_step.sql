@@ -1,6 +1,6 @@
 -- At which step a model is closest to a reference such as unigram counts, and what it says on either side of it.
 -- Grain: one row per (corpus, protocol, run_set, family, model, reference).
--- Source: Fehlauer et al. 2025, the step of least KL to unigram, on means over seeds; steps with fewer seeds than others
+-- Source: Fehlauer et al. 2025, the step of least KL to unigram, on means over seeds. Steps with fewer seeds than others
 -- are left out.
 -- requires: mean_reference_divergence
 create or replace view analysis.reference_step as
@@ -60,13 +60,15 @@ comment on column analysis.reference_step.family is 'suite of the model, such as
 comment on column analysis.reference_step.model is 'name of the model within its family';
 comment on column analysis.reference_step.reference is 'name of the reference distribution';
 comment on column analysis.reference_step.step is
-    'step of least KL to it, mean over seeds, among those with n_seeds seeds; the earliest of several';
+    'step of least KL to it, mean over seeds, of those with n_seeds seeds; the earliest of several';
 comment on column analysis.reference_step.kl_reference is 'mean KL(model || reference) there, in nats';
 comment on column analysis.reference_step.se_seed_kl_reference is
     'its standard error over seeds, in nats; NULL for one seed';
-comment on column analysis.reference_step.step_before is 'step with as many seeds before it; NULL where it is the first';
+comment on column analysis.reference_step.step_before is
+    'step with as many seeds before it; NULL where it is the first';
 comment on column analysis.reference_step.kl_before is 'mean KL at step_before, in nats';
-comment on column analysis.reference_step.step_after is 'step with as many seeds after it; NULL where it is the last';
+comment on column analysis.reference_step.step_after is
+    'step with as many seeds after it; NULL where it is the last';
 comment on column analysis.reference_step.kl_after is 'mean KL at step_after, in nats';
 comment on column analysis.reference_step.n_seeds is 'seeds that were measured at the step: the most of any step';
 comment on column analysis.reference_step.df_seed is 'degrees of freedom of se_seed: seeds less one';

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import partial
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, exists, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, select, update
 
 from warehouse import schema
 from warehouse.annotating import choose_model
@@ -64,7 +63,8 @@ def _drop_results(connection: Connection, source: str | None, metric: str | None
         chosen = chosen.where(
             result.checkpoint_id.in_(own.where(run.model_id == choose_model(connection, model)).scalar_subquery())
         )
-    gone = connection.execute(chosen.returning(result.checkpoint_id, result.name, result.source)).all()
+    returned = connection.execute(chosen.returning(result.checkpoint_id, result.name, result.source))
+    gone = [(checkpoint_id, name, origin) for checkpoint_id, name, origin in returned]
     if not gone:
         raise NotImported("No result is of all that at once; view checkpoint_metrics shows what there is.")
     _drop_laws(connection, gone)
@@ -72,15 +72,18 @@ def _drop_results(connection: Connection, source: str | None, metric: str | None
     return len(gone)
 
 
-def _drop_laws(connection: Connection, gone: Sequence[Row[Any]]) -> None:
-    """Delete scaling laws of losses of which some are gone: fits to the same results of the same family."""
+def _drop_laws(connection: Connection, gone: Sequence[tuple[int, str, str]]) -> None:
+    """Delete scaling laws of losses of which some are gone: fits to results of the same family.
+
+    gone: checkpoint, name and source of each result.
+    """
     checkpoint, run, model = schema.checkpoint, schema.run, schema.model
     joined = checkpoint.join(run, run.c.run_id == checkpoint.c.run_id).join(model, model.c.model_id == run.c.model_id)
     query = select(checkpoint.c.checkpoint_id, model.c.family).select_from(joined)
-    query = query.where(checkpoint.c.checkpoint_id.in_({row.checkpoint_id for row in gone}))
+    query = query.where(checkpoint.c.checkpoint_id.in_({checkpoint_id for checkpoint_id, _, _ in gone}))
     family = {row.checkpoint_id: row.family for row in connection.execute(query)}
     fit = schema.fit.c
-    for own, metric, source in sorted({(family[row.checkpoint_id], row.name, row.source) for row in gone}):
+    for own, metric, source in sorted({(family[key], name, origin) for key, name, origin in gone}):
         asked = (fit.settings["metric"].astext == metric, fit.settings["source"].astext == source)
         connection.execute(delete(schema.fit).where(fit.kind == "scaling", fit.family == own, *asked))
 
