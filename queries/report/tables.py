@@ -89,17 +89,12 @@ PHASES = Asked(
 
 NEAREST = Asked(
     "Where models are nearest to a reference",
-    "The step of least mean KL(model || reference), means over seeds.",
+    "The step of least mean KL(model || reference), means over seeds, among the steps with most seeds.",
     """
-    select distinct on (reference, model) reference, model, step, kl as "KL (nats)", seeds
-    from (
-        select reference, model, step, avg(kl_reference) as kl, count(*) as seeds
-        from analysis.reference_divergence
-        where corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s
-            and model = any(%(models)s) and reference is not null and not outlier
-        group by reference, model, step
-    ) as reading
-    order by reference, model, kl, step
+    select reference, model, step, kl_reference as "KL (nats)", n_seeds as seeds
+    from analysis.reference_step
+    where corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s and model = any(%(models)s)
+    order by reference, model
     """,
 )
 

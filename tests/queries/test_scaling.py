@@ -252,8 +252,9 @@ def test_sources_of_a_loss_do_not_mix_and_accuracies_are_no_losses(
 ) -> None:
     write_losses(tmp_path / "losses.csv")
     write_losses(tmp_path / "acc.csv", "pile/acc")
-    for name, source in (("losses.csv", "one"), ("losses.csv", "two"), ("acc.csv", "one")):
-        arguments = ("--family", "pythia", "--seed", "0", "--source", source, "--higher", "pile/acc")
+    higher = ("--higher", "pile/acc")
+    for name, source, more in (("losses.csv", "one", ()), ("losses.csv", "two", ()), ("acc.csv", "one", higher)):
+        arguments = ("--family", "pythia", "--seed", "0", "--source", source, *more)
         assert command("import", "metrics", str(tmp_path / name), *arguments).status == 0
     asked = ("--metric", "pile/loss", *SIZES, "--tokens-per-step", "2097152")
     assert "several sources: one, two. Choose one with --source" in refused(command, named_database, *asked)

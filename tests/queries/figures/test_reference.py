@@ -53,7 +53,9 @@ def test_one_seed_has_no_interval_and_flagged_runs_are_left_out(
 def test_a_ring_is_where_a_model_is_nearest_to_a_reference_and_none_at_the_ends() -> None:
     kl = {"uniform": [0.1, 0.0, 1.0], "unigram": [1.0, 0.2, 0.6], "bigram": [3.0, 2.0, 1.0]}
     curves = pd.concat(
-        pd.DataFrame({"reference": name, "model": "a", "step": [0, 4, 9], "kl": values, "half_width": 0.1})
+        pd.DataFrame(
+            {"reference": name, "model": "a", "step": [0, 4, 9], "kl": values, "half_width": 0.1, "n_seeds": 2}
+        )
         for name, values in kl.items()
     )
     figure = reference.paint(curves, None)
@@ -61,6 +63,13 @@ def test_a_ring_is_where_a_model_is_nearest_to_a_reference_and_none_at_the_ends(
     rings = [[(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines[1:]] for axes in figure.axes]
     assert rings == [[], [(5, 0.2)], []]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a"]
+
+
+def test_a_step_that_lacks_a_seed_has_no_ring() -> None:
+    curves = pd.DataFrame({"model": "a", "step": [0, 4, 9, 16], "kl": [1.0, 0.1, 0.2, 0.6], "n_seeds": [3, 2, 3, 3]})
+    figure = reference.paint(curves.assign(reference="unigram", half_width=0.1), None)
+    [ring] = [line for line in figure.axes[0].lines if line.get_markersize() == 11]
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (10, 0.2)
 
 
 def test_the_statement_that_is_remembered_gives_what_was_drawn(measured: Measured) -> None:
