@@ -141,7 +141,7 @@ def _settle(question: Question, rows: Sequence[Any]) -> tuple[Question, list[Any
     kept = list(rows)
     for noun, plural in _SCOPE.items():
         wanted = getattr(question, noun)
-        names = [name for row in kept if (name := getattr(row, noun)) is not None]
+        names = [own for row in kept if (own := getattr(row, noun)) is not None]
         name: Any = settle(noun, plural, wanted, names) if names or wanted is not None else None
         question = replace(question, **{noun: name})
         kept = [row for row in kept if getattr(row, noun) == name]
