@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from warehouse.conninfo import describe, parse_url, to_url
 from warehouse.database import OWNER_PATH, READER, Database, connect_to, reader_parameters
 from warehouse.errors import WarehouseError
 from warehouse.migration import State, require_current, schema_state, upgrade
+from warehouse.retries import persist
 
 OLDEST_SERVER = 15
 
@@ -34,13 +36,18 @@ def open_database(*, check_version: bool = True) -> Database:
     database = _named_database(url) if url else _embedded_database()
     if not check_version:
         return database
-    with database.connect() as connection:
-        state = schema_state(connection)
+    # A server that is lost just now is waited for, as it is by whatever comes later.
+    state = persist(database, partial(_state, database))
     if database.embedded and state in (State.MISSING, State.OUTDATED):
         upgrade(database)
     else:
         require_current(state, database)
     return database
+
+
+def _state(database: Database) -> State:
+    with database.connect() as connection:
+        return schema_state(connection)
 
 
 def running_database() -> Database | None:

@@ -41,7 +41,8 @@ select
     category.value_number,
     category.lower,
     category.upper,
-    comparison.comparison_id
+    comparison.comparison_id,
+    comparison.preferred
 from analysis.comparisons as comparison
 inner join warehouse.annotation_layer as layer
     on comparison.corpus_id = layer.corpus_id and coalesce(layer.model_id = comparison.model_id, true)
@@ -127,3 +128,5 @@ comment on column analysis.conditional_convergence_exact.value_number is 'the va
 comment on column analysis.conditional_convergence_exact.lower is 'lower bound of a numeric bin, included';
 comment on column analysis.conditional_convergence_exact.upper is 'upper bound of a numeric bin, excluded';
 comment on column analysis.conditional_convergence_exact.comparison_id is 'key of warehouse.comparison';
+comment on column analysis.conditional_convergence_exact.preferred is
+    'of several next steps of the earlier one the nearest, of several last steps the latest; true for other kinds';

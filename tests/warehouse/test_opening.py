@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from warehouse import opening
 from warehouse.database import Database
 from warehouse.embedded import EmbeddedServer
-from warehouse.migration import upgrade
+from warehouse.migration import State, schema_state, upgrade
 from warehouse.opening import open_database, running_database
 
 
@@ -29,6 +31,22 @@ def test_a_database_without_the_schema_or_beyond_reach_is_none(
     for url in ("postgresql://nobody@127.0.0.1:9/nothing", "no url"):
         monkeypatch.setenv("DATABASE_URL", url)
         assert running_database() is None
+
+
+def test_a_server_that_is_lost_while_it_is_asked_for_its_version_is_asked_again(
+    named_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [psycopg.errors.AdminShutdown("unexpected postmaster exit"), None]
+
+    def ask(connection: psycopg.Connection[object]) -> State:
+        if (lost := answers.pop(0)) is not None:
+            raise lost
+        return schema_state(connection)
+
+    monkeypatch.setattr(opening, "schema_state", ask)
+    monkeypatch.setattr("warehouse.retries.RETRIES", (0.0,))
+    assert str(open_database()) == str(named_database)
+    assert answers == []
 
 
 def test_an_embedded_server_is_found_while_it_runs_and_never_started(embedded_server: EmbeddedServer) -> None:
