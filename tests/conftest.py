@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 import pytest
@@ -80,12 +80,27 @@ def server_url(isolated_home: Path) -> Iterator[str]:
     server.stop()
 
 
+#: What autovacuum has seen by the time of a test would decide the plan that the test looks at.
+_WITHOUT_AUTOVACUUM: LiteralString = """
+do $$
+declare held regclass;
+begin
+    for held in select oid from pg_class where relnamespace = 'warehouse'::regnamespace and relkind = 'r' loop
+        execute format('alter table %s set (autovacuum_enabled = off)', held);
+    end loop;
+end $$
+"""
+
+
 @pytest.fixture(scope="session")
 def template(server_url: str) -> Iterator[str]:
     """Name of a migrated database to clone; nobody may be connected to it."""
     name = f"template_{uuid.uuid4().hex[:12]}"
     _administer(server_url, "create database {} encoding 'UTF8' template template0", name)
-    upgrade(database_at(server_url, name))
+    database = database_at(server_url, name)
+    upgrade(database)
+    with database.connect() as connection:
+        connection.execute(_WITHOUT_AUTOVACUUM)
     yield name
     _administer(server_url, "drop database {} with (force)", name)
 
