@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import click
 from queries.cli.options import format_option
 
 
-@click.command()
+class _Query(click.Command):
+    """A command whose argument may begin with a comment of SQL, which looks like an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [f" {arg}" if re.match(r"--(\s|.*\n)", arg) else arg for arg in args])
+
+
+@click.command(cls=_Query)
 @click.argument("query", required=False)
 @click.option("--file", "-f", type=click.Path(path_type=Path), help="Read the query from a file.")
 @format_option

@@ -208,6 +208,12 @@ def test_a_query_comes_from_a_file_or_from_standard_input(
     assert command("sql").status == 2
 
 
+@pytest.mark.parametrize("comment", ["-- how many\n", "--how many\n", "--\n"])
+def test_a_query_may_begin_with_a_comment(named_measured: Measured, command: Command, comment: str) -> None:
+    outcome = command("sql", f"{comment}select 7 as x", "--format", "csv")
+    assert (outcome.status, outcome.output) == (0, "x\n7\n")
+
+
 def test_a_file_appears_only_when_it_is_complete(named_measured: Measured, command: Command, tmp_path: Path) -> None:
     out = tmp_path / "rows.csv"
     out.write_text("before")
