@@ -45,6 +45,7 @@ FACTS_OF: Mapping[str, tuple[str, ...]] = {
     "sequence_divergence": ("kind", "model", "step"),
     "sequence_score": ("model", "step"),
     "surprisal_curves": ("model", "seed"),
+    "task_convergence_exact": ("model", "step"),
     "token_annotation": ("layer",),
     "token_convergence": ("model", "step"),
     "token_cross_run_distance": ("model",),

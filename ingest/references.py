@@ -24,6 +24,8 @@ Ids = NDArray[np.integer]
 Smoothing = Literal["add-one", "none"]
 ID_COLUMNS = ("vocab_id", "id", "token_id")
 COUNT_COLUMN = "count"
+#: What views call the KL to it is kl_uniform, and the KL to a reference kl_ and its name.
+UNIFORM = "uniform"
 
 
 class UnreadableCounts(WarehouseError):
@@ -38,6 +40,10 @@ class BrokenCounts(WarehouseError):
     """Token counts are negative, not finite or not whole numbers."""
 
 
+class ReservedName(WarehouseError):
+    """A reference has a name that stands for something else."""
+
+
 class InfiniteDivergence(WarehouseError):
     """An unsmoothed reference gives some tokens no probability, so that KL to it is infinite."""
 
@@ -49,6 +55,7 @@ class Reference:
     counts: [V] float64, whole numbers, of the ids alone. smoothing: `add-one` or `none`, or `interpolated` with the
     order below, which stands for `weight` counts. source: where the counts are from. sha256: of the counts as
     little-endian float64, or of the text's ids and the starts of its documents. ngrams: of an order above 1.
+    Raises ReservedName.
     """
 
     name: str
@@ -58,6 +65,13 @@ class Reference:
     sha256: str
     order: int = 1
     ngrams: NgramModel | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.name == UNIFORM:
+            raise ReservedName(
+                f"A reference cannot be called {UNIFORM!r}: every checkpoint is held against the uniform distribution "
+                "already. Choose another name."
+            )
 
     @property
     def weight(self) -> float | None:

@@ -32,11 +32,10 @@ QUESTIONS = {
         order by model, value
     """,
     "When is the unigram distribution what the models are closest to?": """
-        select distinct on (model) model, step, round(avg(kl_reference)::numeric, 3) as kl_to_unigram
-        from reference_divergence
+        select model, step, round(kl_reference::numeric, 3) as kl_to_unigram
+        from reference_step
         where corpus = '{corpus}' and reference = 'unigram'
-        group by model, step
-        order by model, avg(kl_reference)
+        order by model
     """,
     "Which tokens do the seeds of the larger model disagree on most, at the end?": """
         select t.document, t.piece, round(c.convergence::numeric, 3) as convergence

@@ -29,7 +29,9 @@ order by model, model_q, step, step_q
 _PREFERRED = """
     and comparison_id in (select comparison_id from analysis.comparisons where kind = %(kind)s and preferred)"""
 _CONVERGENCE = """convergence,
-    se_total * analysis.student_t_quantile(%(confidence)s, df_seed) as half_width"""
+    se_total * analysis.student_t_quantile(
+        %(confidence)s, analysis.welch_df(se_seed, df_seed, se_document, df_document)
+    ) as half_width"""
 
 
 def expected(source: Source, subject: Compared) -> pd.DataFrame:

@@ -89,7 +89,8 @@ def read_points(source: Source, subject: Compared, predictor: str, last_step: in
         select model, step, {predictor} as x, mean_kl
         from analysis.cross_entropy_points
         where kind = %(kind)s and corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s
-            and model = any(%(models)s) and layer = %(all)s and step <= %(last_step)s and {predictor} is not null
+            and model = any(%(models)s) and layer = %(all)s and {predictor} is not null
+            and case when kind in ('step_reverse', 'final_reverse') then step_q else step end <= %(last_step)s
         order by model, step
         """,
         **subject.names(),

@@ -37,17 +37,11 @@ def readings(source: Source, subject: Compared) -> pd.DataFrame:
     """
     return source.read(
         """
-        select model, step, avg(kl_uniform) as kl_uniform, avg(kl_unigram) as kl_unigram,
-            avg(cross_entropy) as cross_entropy
-        from (
-            select evaluation_id, model, step, max(kl_uniform) as kl_uniform, max(cross_entropy) as cross_entropy,
-                max(kl_reference) filter (where reference = 'unigram') as kl_unigram
-            from analysis.reference_divergence
-            where corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s
-                and model = any(%(models)s) and not outlier
-            group by evaluation_id, model, step
-        ) as checkpoint
-        group by model, step
+        select model, step, kl_uniform, cross_entropy,
+            max(kl_reference) filter (where reference = 'unigram') as kl_unigram
+        from analysis.mean_reference_divergence
+        where corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s and model = any(%(models)s)
+        group by model, step, kl_uniform, cross_entropy
         order by model, step
         """,
         **subject.names(),

@@ -38,20 +38,13 @@ def read(source: Source, subject: Scored) -> pd.DataFrame:
     """
     rows = source.read(
         """
-        select 'uniform' as reference, 0 as ngram_order, model, step, avg(kl_uniform) as kl,
-            count(*)::integer as n_seeds, stddev_samp(kl_uniform) / sqrt(count(*))
-                * analysis.student_t_quantile(%(confidence)s, count(*)::integer - 1) as half_width
-        from (
-            -- One row a checkpoint: it has one for each reference.
-            select distinct evaluation_id, model, step, kl_uniform
-            from analysis.reference_divergence
-            where corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s
-                and model = any(%(models)s) and not outlier
-        ) as checkpoint
-        group by model, step
+        select distinct 'uniform' as reference, 0 as ngram_order, model, step, kl_uniform as kl, n_seeds,
+            se_seed_kl_uniform * analysis.student_t_quantile(%(confidence)s, df_seed) as half_width
+        from analysis.mean_reference_divergence
+        where corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s and model = any(%(models)s)
         union all
-        select reference, ngram_order, model, step, kl_reference as kl, n_seeds,
-            se_seed_kl_reference * analysis.student_t_quantile(%(confidence)s, df_seed) as half_width
+        select reference, ngram_order, model, step, kl_reference as kl, n_seeds_reference as n_seeds,
+            se_seed_kl_reference * analysis.student_t_quantile(%(confidence)s, df_seed_reference) as half_width
         from analysis.mean_reference_divergence
         where corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s
             and model = any(%(models)s) and kl_reference is not null
@@ -88,9 +81,9 @@ def paint(curves: pd.DataFrame, caption: Caption | None) -> Figure:
 def _ring(axes: Axes, curve: pd.DataFrame, colour: str) -> None:
     """Mark the step of least KL, unless that is where training begins or ends.
 
-    As in view reference_step a mean over fewer seeds than others is none to compare them with.
+    As in view reference_step only means over as many seeds as most steps have can be compared.
     """
-    curve = curve[curve["n_seeds"] == curve["n_seeds"].max()]
+    curve = curve[curve["n_seeds"] == curve["n_seeds"].mode().max()]
     steps, values = curve["step"].to_numpy(), curve["kl"].to_numpy()
     place = int(values.argmin())
     if steps.min() < steps[place] < steps.max():

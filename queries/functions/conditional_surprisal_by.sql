@@ -38,8 +38,9 @@ select
     category_b.value as value_b,
     sums.n as n_tokens,
     sums.x / sums.n as surprisal,
-    sums.entropy / nullif(sums.n_entropy, 0) as entropy,
-    sums.n_correct / nullif(sums.n_rank, 0)::double precision as accuracy,
+    -- Not known unless it is for every token.
+    case when sums.n_entropy = sums.n then sums.entropy / sums.n end as entropy,
+    case when sums.n_rank = sums.n then sums.n_correct / sums.n::double precision end as accuracy,
     analysis.cluster_error(
         sums.clusters,
         (select settings.min_clusters from warehouse.settings as settings),

@@ -129,9 +129,9 @@ select
     other.kl - one.kl - total.half_width as lower,
     other.kl - one.kl + total.half_width as upper,
     case when seeds.standard_error is not null then cardinality(one.seeds) - 1 end as df_seed,
-    text.clusters - 1 as df_document,
+    nullif(text.clusters, 0) - 1 as df_document,
     total.df as df_total,
-    text.clusters as n_clusters,
+    nullif(text.clusters, 0) as n_clusters,
     one.cluster,
     one.complete and other.complete as complete
 from cell as one

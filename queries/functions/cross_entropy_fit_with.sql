@@ -25,7 +25,15 @@ returns table (
 )
 language sql stable parallel safe
 as $$
-with sums as (
+with chosen as (
+    select
+        point.*,
+        -- The earlier step, whichever side has it.
+        case when point.kind in ('step_reverse', 'final_reverse') then point.step_q else point.step end as earlier_step
+    from analysis.cross_entropy_points as point
+),
+
+sums as (
     select
         point.corpus,
         point.protocol,
@@ -34,21 +42,23 @@ with sums as (
         point.layer,
         point.value,
         count(distinct point.model) as n_models,
-        min(point.step) as first_step,
-        max(point.step) as last_step,
+        min(point.earlier_step) as first_step,
+        max(point.earlier_step) as last_step,
         regr_slope(point.mean_kl, point.ratio) as alpha_ratio,
         regr_intercept(point.mean_kl, point.ratio) as intercept_ratio,
-        regr_r2(point.mean_kl, point.ratio) as r2_ratio,
+        -- PostgreSQL says 1 where mean KL does not vary.
+        case when regr_syy(point.mean_kl, point.ratio) > 0 then regr_r2(point.mean_kl, point.ratio) end as r2_ratio,
         regr_sxx(point.mean_kl, point.ratio) as sxx_ratio,
         regr_syy(point.mean_kl, point.ratio) as syy_ratio,
         regr_count(point.mean_kl, point.ratio) as n_ratio,
         regr_slope(point.mean_kl, point.difference) as alpha_difference,
         regr_intercept(point.mean_kl, point.difference) as intercept_difference,
-        regr_r2(point.mean_kl, point.difference) as r2_difference,
+        case when regr_syy(point.mean_kl, point.difference) > 0 then regr_r2(point.mean_kl, point.difference) end
+            as r2_difference,
         regr_sxx(point.mean_kl, point.difference) as sxx_difference,
         regr_syy(point.mean_kl, point.difference) as syy_difference,
         regr_count(point.mean_kl, point.difference) as n_difference
-    from analysis.cross_entropy_points as point
+    from chosen as point
     where
         point.kind = case
             when
@@ -61,7 +71,7 @@ with sums as (
                 coalesce(cross_entropy_fit_with.kind, 'NULL')
             ))::text
         end
-        and point.step <= coalesce(
+        and point.earlier_step <= coalesce(
             cross_entropy_fit_with.max_step, (select settings.fit_max_step from warehouse.settings as settings)
         )
         and (cross_entropy_fit_with.models is null or point.model = any(cross_entropy_fit_with.models))
@@ -115,4 +125,4 @@ $$;
 
 comment on function analysis.cross_entropy_fit_with(integer, text, text[]) is
 'cross_entropy_fit, which has its columns explained, for steps up to max_step (default: settings.fit_max_step) and any
-kind of comparison but seed, such as step_reverse or final; step is that of p. models: names of those to fit, NULL for all of a family';
+kind of comparison but seed, such as step_reverse or final; the step is that of p, of kinds step_reverse and final_reverse that of q, the earlier one. models: names of those to fit, NULL for all of a family';

@@ -89,9 +89,9 @@ PHASES = Asked(
 
 NEAREST = Asked(
     "Where models are nearest to a reference",
-    "The step of least mean KL(model || reference), means over seeds, among the steps with most seeds.",
+    "The step of least mean KL(model || reference), means over seeds, among the steps with as many seeds as most have.",
     """
-    select reference, model, step, kl_reference as "KL (nats)", n_seeds as seeds
+    select reference, model, step, kl_reference as "KL (nats)", n_seeds as seeds, n_steps as "steps compared"
     from analysis.reference_step
     where corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s and model = any(%(models)s)
     order by reference, model

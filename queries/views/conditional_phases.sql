@@ -30,7 +30,13 @@ select
     part.mean_convergence,
     part.reconverged_fraction,
     part.divergence_reduction,
-    part.value_number
+    part.value_number,
+    part.se_seed,
+    part.se_document,
+    part.df_seed,
+    part.df_document,
+    part.fewest_seeds,
+    part.most_seeds
 from analysis.phases_by_value as part
 where not part.is_total;
 
@@ -40,7 +46,8 @@ comment on column analysis.conditional_phases.definition is
     'whose boundaries: fehlauer-2025 or slides, published, or estimated';
 comment on column analysis.conditional_phases.corpus is 'name of the corpus';
 comment on column analysis.conditional_phases.protocol is 'name of the protocol';
-comment on column analysis.conditional_phases.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.conditional_phases.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.conditional_phases.family is 'suite of models';
 comment on column analysis.conditional_phases.model is 'name of the model within its family';
 comment on column analysis.conditional_phases.layer is 'name of the annotation layer';
@@ -73,3 +80,13 @@ comment on column analysis.conditional_phases.reconverged_fraction is
 comment on column analysis.conditional_phases.divergence_reduction is
     'last phase only: 1 - KL at the last step / KL at the trough; NULL without a trough';
 comment on column analysis.conditional_phases.value_number is 'the value as a number';
+comment on column analysis.conditional_phases.se_seed is
+    'at most the standard error of mean_convergence over seeds, in nats: the mean of that of its steps';
+comment on column analysis.conditional_phases.se_document is
+    'at most its standard error over clusters of tokens, in nats: the mean of that of its steps';
+comment on column analysis.conditional_phases.df_seed is 'degrees of freedom of se_seed, the least of its steps';
+comment on column analysis.conditional_phases.df_document is
+    'degrees of freedom of se_document, the least of its steps';
+comment on column analysis.conditional_phases.fewest_seeds is
+    'fewest seeds of a step of the curve; where it is not most_seeds, steps are means over different runs';
+comment on column analysis.conditional_phases.most_seeds is 'most seeds of a step of the curve';

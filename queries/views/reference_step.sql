@@ -1,7 +1,7 @@
 -- At which step a model is closest to a reference such as unigram counts, and what it says on either side of it.
 -- Grain: one row per (corpus, protocol, run_set, family, model, reference).
--- Source: Fehlauer et al. 2025, the step of least KL to unigram, on means over seeds. Steps with fewer seeds than others
--- are left out.
+-- Source: Fehlauer et al. 2025, the step of least KL to unigram, on means over seeds. Steps count that have as many seeds
+-- as most steps have; of two such numbers the greater.
 -- requires: mean_reference_divergence
 create or replace view analysis.reference_step as
 select
@@ -18,8 +18,8 @@ select
     curve.kl_before,
     curve.step_after,
     curve.kl_after,
-    curve.n_seeds,
-    curve.df_seed,
+    curve.n_seeds_reference as n_seeds,
+    curve.df_seed_reference as df_seed,
     curve.n_steps
 from (
     select
@@ -34,15 +34,25 @@ from (
     from (
         select
             every.*,
-            max(every.n_seeds) over (
+            first_value(every.n_seeds_reference) over (
                 partition by
                     every.corpus, every.protocol, every.run_set, every.family, every.model, every.reference
-            ) as most_seeds
-        from analysis.mean_reference_divergence as every
-        where every.kl_reference is not null
+                order by every.n_steps_alike desc, every.n_seeds_reference desc
+            ) as usual_seeds
+        from (
+            select
+                counted.*,
+                count(*) over (
+                    partition by
+                        counted.corpus, counted.protocol, counted.run_set, counted.family, counted.model,
+                        counted.reference, counted.n_seeds_reference
+                ) as n_steps_alike
+            from analysis.mean_reference_divergence as counted
+            where counted.kl_reference is not null
+        ) as every
     ) as mean
-    -- A step that lacks a seed is a mean over others, and may lie lower for that alone.
-    where mean.n_seeds = mean.most_seeds
+    -- A step of other seeds is a mean over others, and may lie lower for that alone.
+    where mean.n_seeds_reference = mean.usual_seeds
     window
         same_curve as (
             partition by mean.corpus, mean.protocol, mean.run_set, mean.family, mean.model, mean.reference
@@ -55,7 +65,8 @@ comment on view analysis.reference_step is
     'The step at which a model is closest to a reference such as unigram counts: least KL(model || reference).';
 comment on column analysis.reference_step.corpus is 'name of the corpus';
 comment on column analysis.reference_step.protocol is 'name of the protocol';
-comment on column analysis.reference_step.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.reference_step.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.reference_step.family is 'suite of the model, such as pythia';
 comment on column analysis.reference_step.model is 'name of the model within its family';
 comment on column analysis.reference_step.reference is 'name of the reference distribution';
@@ -70,6 +81,6 @@ comment on column analysis.reference_step.kl_before is 'mean KL at step_before, 
 comment on column analysis.reference_step.step_after is
     'step with as many seeds after it; NULL where it is the last';
 comment on column analysis.reference_step.kl_after is 'mean KL at step_after, in nats';
-comment on column analysis.reference_step.n_seeds is 'seeds that were measured at the step: the most of any step';
+comment on column analysis.reference_step.n_seeds is 'seeds that were measured at the step: as many as at most steps';
 comment on column analysis.reference_step.df_seed is 'degrees of freedom of se_seed: seeds less one';
 comment on column analysis.reference_step.n_steps is 'steps that were compared, those with n_seeds seeds';

@@ -47,7 +47,7 @@ comment on column analysis.seed_agreement.model_q is 'model that gives q';
 comment on column analysis.seed_agreement.step_q is 'training step that gives q';
 comment on column analysis.seed_agreement.seed_p is 'seed of the run that gives p';
 comment on column analysis.seed_agreement.seed_q is 'seed of the run that gives q';
-comment on column analysis.seed_agreement.n_tokens is 'tokens with a measured KL';
+comment on column analysis.seed_agreement.n_tokens is 'tokens of the corpus, those without a KL among them';
 comment on column analysis.seed_agreement.kl is 'mean KL(p || q) over tokens, in nats';
 comment on column analysis.seed_agreement.pearson is
     'Pearson correlation of the two surprisals over tokens; NULL where one does not vary or is not known';

@@ -40,7 +40,9 @@ from (
         sum(seed.n_pairs)::integer as n_pairs,
         count(*)::integer as n_seeds,
         sum(seed.sum_kl) / sum(seed.n_pairs) as kl,
-        sum(seed.sum_kl_with_eos) / sum(seed.n_pairs) as kl_with_eos,
+        -- Not known unless it is for every pair.
+        case when count(*) = count(seed.sum_kl_with_eos) then sum(seed.sum_kl_with_eos) / sum(seed.n_pairs) end
+            as kl_with_eos,
         array_agg((2 * seed.n_pairs)::integer order by seed.seed) as seed_pairs,
         array_agg(seed.touching order by seed.seed) as seed_sums,
         array_agg(seed.touching_with_eos order by seed.seed) as seed_sums_with_eos,
@@ -64,7 +66,7 @@ from (
             min(forth.n_items) as n_items,
             count(*) as n_pairs,
             sum(mean.kl) as sum_kl,
-            sum(mean.kl_with_eos) as sum_kl_with_eos,
+            case when count(*) = count(mean.kl_with_eos) then sum(mean.kl_with_eos) end as sum_kl_with_eos,
             sum(mean.kl + mean.kl_back) as touching,
             sum(mean.kl_with_eos + mean.kl_back_with_eos) as touching_with_eos,
             -- Over all seeds they are the squares of both directions' sums, each unordered pair once.

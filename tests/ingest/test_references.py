@@ -18,6 +18,7 @@ from ingest.ngrams import count_ngrams
 from ingest.references import (
     BrokenCounts,
     InfiniteDivergence,
+    ReservedName,
     UnreadableCounts,
     WrongVocabularyLength,
     load_reference,
@@ -197,3 +198,8 @@ def test_n_grams_of_a_text_have_its_counts_and_a_digest_of_the_text() -> None:
     assert bigram.sha256 == trigram.sha256
     other = ngram_reference("2", ids, np.arange(6, dtype=np.int32), 2, model, source="one document")
     assert other.sha256 != bigram.sha256
+
+
+def test_the_name_of_the_uniform_distribution_is_taken() -> None:
+    with pytest.raises(ReservedName, match="cannot be called 'uniform'"):
+        make_reference("uniform", [1, 2], 2, source="here")

@@ -75,6 +75,25 @@ def test_surprisal_by_two_layers_is_the_mean_over_tokens_with_both_values(measur
     assert_equal(ask(measured, "select * from conditional_surprisal_by('pos', 'word_class')"), wanted)
 
 
+def test_what_some_tokens_lack_is_not_known_for_their_values(measured: Measured) -> None:
+    query = b"""
+        select value_a = 'pos ' || %s and value_b = 'word_class ' || %s as lacks, surprisal, entropy, accuracy
+        from analysis.conditional_surprisal_by('pos', 'word_class')
+        where model = 'small' and seed = 0 and step = 16
+    """
+    chunk = measured.first_token_id // 256
+    both = np.array([measured.layers[layer] for layer in ("pos", "word_class")])
+    place = int(np.flatnonzero((both[:, :256] >= 0).all(0))[0])
+    codes = both[:, place].tolist()
+    with measured.database.connect() as connection:
+        change = "update warehouse.score_chunk set entropy[%s] = null where chunk_id = %s"
+        connection.execute(change, [place + 1, chunk])
+        rows = connection.execute(query, codes).fetchall()
+        connection.rollback()
+    assert {(lacks, entropy is None) for lacks, _, entropy, _ in rows} == {(True, True), (False, False)}
+    assert all(surprisal > 0 and accuracy is not None for _, surprisal, _, accuracy in rows)
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_layer_by_all_tokens_is_the_one_way_view(measured: Measured, function: str) -> None:
     view, _, key = FUNCTIONS[function]

@@ -113,6 +113,35 @@ def test_the_view_is_the_fit_to_the_last_step_of_the_settings(held: Measured) ->
         assert view[0][-1] == min(limit, 64)
 
 
+def test_a_fit_of_a_kind_in_reverse_goes_by_the_earlier_step(held: Measured) -> None:
+    """Each comparison of kind final turned round: its step is the last one, and the step that counts that of q."""
+    query = "select * from analysis.cross_entropy_fit_with(max_step => 16, kind => %s) order by layer, value, predictor"
+    forth = frame(held.database, query, "final")
+    with held.database.connect() as connection:
+        connection.execute(
+            """
+            update warehouse.comparison set kind = 'final_reverse', step = step_q, step_q = step where kind = 'final'
+            """
+        )
+        back = connection.execute(query.encode(), ["final_reverse"]).fetchall()
+        connection.rollback()
+    names = list(forth)
+    assert len(back) == len(forth) > 0
+    found = pd.DataFrame(back, columns=names)
+    same = ["layer", "value", "predictor", "alpha", "r2", "n", "first_step", "last_step"]
+    pd.testing.assert_frame_equal(found[same], forth[same], check_dtype=False)
+
+
+def test_kl_that_does_not_vary_has_no_share_explained(held: Measured) -> None:
+    with held.database.connect() as connection:
+        connection.execute("update warehouse.convergence_summary set sum_kl = n * 0.25")
+        rows = connection.execute(
+            b"select alpha, r2 from analysis.cross_entropy_fit where layer = 'all' and predictor = 'difference'"
+        ).fetchall()
+        connection.rollback()
+    assert rows == [(0, None)]
+
+
 @pytest.mark.parametrize("kind", ["seed", "steps", None])
 def test_a_kind_without_points_is_refused(held: Measured, kind: str | None) -> None:
     with pytest.raises(psycopg.errors.InvalidParameterValue, match=f"Kind is step, .*, not {kind or 'NULL'}"):

@@ -91,6 +91,22 @@ def test_a_difference_of_kind_step_has_one_seed_a_pair(measured: Measured, every
     assert_says(row, expected(measured, ("small", 16, everything), ("small", 0, everything), kind="step"))
 
 
+def test_a_difference_of_a_kind_in_reverse_goes_by_the_earlier_step(measured: Measured) -> None:
+    """Each comparison of kind final turned round: its step is the last one, and the step that counts that of q."""
+    query = b"select * from analysis.convergence_difference_between('prose', 'small', 16, step_b => 0, kind => %s)"
+    with measured.database.connect() as connection:
+        forth = connection.execute(query, ["final"]).fetchall()
+        connection.execute(
+            """
+            update warehouse.comparison set kind = 'final_reverse', step = step_q, step_q = step where kind = 'final'
+            """
+        )
+        back = connection.execute(query, ["final_reverse"]).fetchall()
+        connection.rollback()
+    assert len(forth) == len(back) == 1
+    assert back[0][:-4] == forth[0][:-4]
+
+
 def test_a_difference_between_values_of_a_layer_reads_the_tokens(measured: Measured) -> None:
     codes = measured.layers["pos"]
     row = ask(measured, "'small', 16, layer => 'pos', value_a => 'pos 1', value_b => 'pos 4'")

@@ -14,6 +14,7 @@ from queries.check import run_checks
 from queries.refresh import refresh
 from tests.contents import frame
 from tests.queries.measured import Measured, Member, add_seed, evaluation_ids, measure
+from tests.queries.test_views import jackknife
 from warehouse import standing
 from warehouse.database import Database
 
@@ -103,25 +104,15 @@ def test_accuracy_by_paradigm_is_that_of_its_pairs(held: Measured) -> None:
         assert row.se_margin == pytest.approx(pd.Series(margin).sem(), rel=1e-5)
 
 
-def kl_of_answers(held: Measured, paradigm: str, p: Member, q: Member) -> float:
-    """Mean over items of KL between the softmaxes of two models' scores, by scipy."""
+def kl_of_items(held: Measured, paradigm: str, p: Member, q: Member) -> np.ndarray:
+    """[items] KL between the softmaxes of two models' scores, by scipy."""
     log_p, log_q = (log_softmax(log_probabilities(held, member, paradigm), axis=1) for member in (p, q))
-    return float(rel_entr(np.exp(log_p), np.exp(log_q)).sum(1).mean())
+    return np.asarray(rel_entr(np.exp(log_p), np.exp(log_q)).sum(1))
 
 
-def jackknife(pairs: dict[tuple[int, int], float]) -> float:
-    """The jackknife over seeds, less the bias of their interaction, from its definition."""
-    seeds = sorted({seed for pair in pairs for seed in pair})
-    n, mean = len(seeds), np.mean(list(pairs.values()))
-    without = np.array([np.mean([kl for pair, kl in pairs.items() if seed not in pair]) for seed in seeds])
-    variance = (n - 1) / n * ((without - without.mean()) ** 2).sum()
-    if n >= 4:
-        both = [(pairs[i, j] + pairs[j, i]) / 2 for i in seeds for j in seeds if i < j]
-        own = np.array([np.mean([kl for pair, kl in pairs.items() if seed in pair]) for seed in seeds])
-        effect = (n - 1) * (own - mean) / (n - 2)
-        bias = (((np.array(both) - mean) ** 2).sum() - (n - 2) * (effect**2).sum()) / (n * (n - 3) / 2)
-        variance -= 2 * bias / ((n - 1) * (n - 2))
-    return float(np.sqrt(max(variance, 0)))
+def kl_of_answers(held: Measured, paradigm: str, p: Member, q: Member) -> float:
+    """Its mean over items."""
+    return float(kl_of_items(held, paradigm, p, q).mean())
 
 
 def test_task_convergence_is_minus_the_mean_kl_of_the_seeds_answers(held: Measured) -> None:
@@ -135,9 +126,29 @@ def test_task_convergence_is_minus_the_mean_kl_of_the_seeds_answers(held: Measur
         assert (row.n_pairs, row.n_seeds, row.df_seed) == (12, 4, 3)
         assert row.n_items == len(held.items[row.paradigm])
         assert row.convergence == pytest.approx(-np.mean(list(pairs.values())), rel=1e-5)
-        assert row.se_seed == pytest.approx(jackknife(pairs), rel=1e-4)
+        assert row.se_seed == pytest.approx(jackknife(pairs, 2), rel=1e-4)
     assert table["convergence_with_eos"].isna().all()
     assert set(table["items"]) == {"minimal_pairs", "options"}
+
+
+def test_the_error_over_items_is_that_of_each_items_mean_over_pairs(held: Measured) -> None:
+    kept = frame(held.database, "select * from task_convergence order by model, step, paradigm")
+    table = frame(held.database, "select * from task_convergence_exact order by model, step, paradigm")
+    names = ["model", "step", "paradigm", "items", "category", "n_items", "n_seeds", "run_set"]
+    pd.testing.assert_frame_equal(table[names], kept[names])
+    np.testing.assert_allclose(table["convergence"], kept["convergence"], rtol=1e-6)
+    for row in rows(table):
+        means = np.mean(
+            [
+                kl_of_items(held, row.paradigm, (row.model, p, row.step), (row.model, q, row.step))
+                for p, q in permutations(held.seeds, 2)
+            ],
+            axis=0,
+        )
+        assert row.convergence == pytest.approx(-means.mean(), rel=1e-5)
+        assert row.se_item == pytest.approx(pd.Series(means).sem(), rel=1e-5)
+        assert row.df_item == len(held.items[row.paradigm]) - 1
+    assert table[["convergence_with_eos", "se_item_with_eos"]].isna().all(axis=None)
 
 
 def test_the_perplexity_of_options_is_over_all_their_tokens(held: Measured) -> None:
@@ -209,10 +220,12 @@ def test_a_flagged_run_is_left_out_and_run_set_all_takes_it_in(database: Databas
     with database.connect() as connection:
         connection.execute("set warehouse.run_set = 'all'")
         rows = connection.execute(f"{query} order by model, step".encode()).fetchall()
-    assert [(model, step, run_set, n_seeds) for model, step, run_set, _, n_seeds, _ in rows] == [
-        ("small", 0, "all", 4),
-        ("small", 16, "all", 4),
-    ]
+        exact = connection.execute(
+            b"select distinct model, step, run_set, n_seeds from analysis.task_convergence_exact"
+        )
+        exact_rows = sorted(exact.fetchall())
+    shown_rows = [(model, step, run_set, n_seeds) for model, step, run_set, _, n_seeds, _ in rows]
+    assert shown_rows == exact_rows == [("small", 0, "all", 4), ("small", 16, "all", 4)]
 
 
 def test_a_seed_that_comes_later_meets_the_earlier_ones(database: Database) -> None:
@@ -227,7 +240,7 @@ def test_a_seed_that_comes_later_meets_the_earlier_ones(database: Database) -> N
         }
         assert row.n_pairs == 6
         assert row.convergence == pytest.approx(-np.mean(list(pairs.values())), rel=1e-5)
-        assert row.se_seed == pytest.approx(jackknife(pairs), rel=1e-4)
+        assert row.se_seed == pytest.approx(jackknife(pairs, 2), rel=1e-4)
 
 
 def test_a_refresh_makes_the_sums_of_what_was_loaded_before_they_were_kept(database: Database) -> None:
@@ -270,11 +283,34 @@ def test_with_eos_every_score_has_it(database: Database) -> None:
         surprisal = held.scores["small", seed, 0]["surprisal"].astype(np.float64)
         return np.asarray(log_softmax(-np.bincount(held.documents, surprisal)[items], axis=1))
 
-    kl = [rel_entr(np.exp(answers(p)), np.exp(answers(q))).sum(1).mean() for p, q in permutations(held.seeds, 2)]
+    by_item = np.mean(
+        [rel_entr(np.exp(answers(p)), np.exp(answers(q))).sum(1) for p, q in permutations(held.seeds, 2)], axis=0
+    )
     task = frame(database, "select * from task_convergence order by paradigm").set_index("paradigm")
-    assert task.loc["quiz", "convergence_with_eos"] == pytest.approx(-np.mean(kl), rel=1e-5)
-    assert task.loc["quiz", "convergence"] != pytest.approx(-np.mean(kl), rel=1e-2)
+    assert task.loc["quiz", "convergence_with_eos"] == pytest.approx(-by_item.mean(), rel=1e-5)
+    assert task.loc["quiz", "convergence"] != pytest.approx(-by_item.mean(), rel=1e-2)
     assert task.loc[["agreement", "binding"], "convergence_with_eos"].isna().all()
+    exact = frame(database, "select * from task_convergence_exact order by paradigm").set_index("paradigm")
+    both = ["convergence", "convergence_with_eos"]
+    pd.testing.assert_frame_equal(exact[both], task[both], rtol=1e-6)
+    assert exact.loc["quiz", "se_item_with_eos"] == pytest.approx(pd.Series(by_item).sem(), rel=1e-5)
+    assert exact.loc[["agreement", "binding"], "se_item_with_eos"].isna().all()
+
+
+def test_a_convergence_with_eos_is_not_known_unless_every_pair_has_it(database: Database) -> None:
+    measure(database, models=("small",), seeds=(0, 1, 2), steps=(0,), n_tokens=400, eos=True)
+    query = "select convergence, convergence_with_eos, se_seed_with_eos from task_convergence where paradigm = 'quiz'"
+    assert frame(database, query).notna().all(axis=None)
+    with database.connect() as connection:
+        connection.execute(
+            """
+            update warehouse.paradigm_divergence set sum_kl_with_eos = null
+            where (select max(evaluation_id) from warehouse.evaluation) in (evaluation_p, evaluation_q)
+            """
+        )
+    [row] = frame(database, query).to_dict("records")
+    assert row["convergence"] < 0
+    assert (row["convergence_with_eos"], row["se_seed_with_eos"]) == (None, None)
 
 
 def test_results_do_not_depend_on_which_evaluation_came_first(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from tests.contents import frame
 from tests.queries.measured import VOCABULARY, Measured, Member, measure
 from tests.queries.rows import TRAINING_STEPS, add_text, add_training, insert
-from tests.queries.test_views import se_clusters
+from tests.queries.test_views import jackknife, se_clusters
 from warehouse.database import Database
 
 EVALUATION = ["model", "seed", "step"]
@@ -122,7 +123,60 @@ def test_means_over_seeds_have_their_errors_over_seeds(measured: Measured) -> No
         assert row.se_document_cross_entropy == pytest.approx(np.mean(text), rel=1e-6)
         together = np.mean([measured.scores[each]["surprisal"].astype(float) for each in members], axis=0)
         assert se_clusters(together, measured.clusters) <= row.se_document_cross_entropy
-        assert (row.n_seeds, row.df_seed) == (4, 3)
+        assert (row.n_seeds, row.df_seed, row.n_seeds_reference, row.df_seed_reference) == (4, 3, 4, 3)
+
+
+def test_a_seed_without_a_reference_counts_in_all_means_but_that_of_the_reference(database: Database) -> None:
+    held = measure(database, models=("small",), seeds=(0, 1, 2), steps=(16,), n_tokens=300)
+    with database.connect() as connection:
+        connection.execute(
+            """
+            delete from warehouse.reference_evaluation
+            where mean_kl = (select max(mean_kl) from warehouse.reference_evaluation)
+            """
+        )
+    [row] = frame(database, "select * from mean_reference_divergence").to_dict("records")
+    surprisals = [held.scores["small", seed, 16]["surprisal"].mean(dtype=float) for seed in held.seeds]
+    kl = sorted(held.references["small", seed, 16].mean(dtype=float) for seed in held.seeds)[:2]
+    assert (row["n_seeds"], row["n_seeds_reference"], row["df_seed_reference"]) == (3, 2, 1)
+    assert row["cross_entropy"] == pytest.approx(np.mean(surprisals), rel=1e-9)
+    assert row["kl_reference"] == pytest.approx(np.mean(kl), rel=1e-9)
+    assert row["se_seed_kl_reference"] == pytest.approx(pd.Series(kl).sem(), rel=1e-6)
+
+
+def test_the_error_of_a_mean_over_a_phase_is_at_most_what_is_said(measured: Measured) -> None:
+    """Against the errors of the mean itself: over seeds by a jackknife, over text by its ratio estimator."""
+    query = "select * from phase_statistics where definition = 'fehlauer-2025' and phase = 'uniform'"
+    values = "select * from conditional_phases where definition = 'fehlauer-2025' and phase = 'uniform'"
+    steps = (0, 16)
+    for row in frame(measured.database, query).to_dict("records"):
+        model = str(row["model"])
+        seeds = measured.seeds
+        kl = {
+            pair: np.mean([measured.kl[(model, pair[0], step), (model, pair[1], step)] for step in steps], axis=0)
+            for pair in permutations(seeds, 2)
+        }
+        token = np.mean(list(kl.values()), axis=0, dtype=float)
+        known = ~np.isnan(token)
+        assert row["mean_convergence"] == pytest.approx(-token[known].mean(), rel=1e-6)
+        pairs = {pair: float(values[known].mean(dtype=float)) for pair, values in kl.items()}
+        # What is taken off the jackknife for pairs may be less for the mean than for the steps.
+        assert 0 < jackknife(pairs, 2) <= row["se_seed_convergence"] * 1.01
+        text = se_clusters(token[known], measured.clusters[known])
+        assert 0 < text <= row["se_document_convergence"] * (1 + 1e-6)
+        surprisal = {
+            seed: np.mean([measured.scores[model, seed, step]["surprisal"] for step in steps], axis=0, dtype=float)
+            for seed in seeds
+        }
+        own = pd.Series({seed: values.mean() for seed, values in surprisal.items()})
+        assert 0 < own.sem() <= row["se_seed_cross_entropy"] * (1 + 1e-6)
+        text = se_clusters(np.mean(list(surprisal.values()), axis=0), measured.clusters)
+        assert 0 < text <= row["se_document_cross_entropy"] * (1 + 1e-6)
+        assert (row["df_seed"], row["df_document"]) == (3, len(np.unique(measured.clusters[known])) - 1)
+    curves = frame(measured.database, f"select * from conditional_convergence where kind = 'seed' and step in {steps}")
+    expected = curves.groupby(["model", "layer", "value"])[["se_seed", "se_document"]].mean()
+    found = frame(measured.database, values).set_index(["model", "layer", "value"])[["se_seed", "se_document"]]
+    pd.testing.assert_frame_equal(found.sort_index(), expected.loc[found.index].sort_index(), check_dtype=False)
 
 
 def test_flagged_runs_are_no_part_of_a_mean_unless_asked_for(database: Database) -> None:
@@ -133,6 +187,28 @@ def test_flagged_runs_are_no_part_of_a_mean_unless_asked_for(database: Database)
         assert connection.execute(query).fetchall() == [("default", 2)]
         connection.execute("set warehouse.run_set = 'all'")
         assert connection.execute(query).fetchall() == [("all", 3)]
+
+
+@pytest.mark.parametrize("setting", ["", "ALL", "none"])
+def test_what_is_no_run_set_is_the_default(measured: Measured, setting: str) -> None:
+    with measured.database.read() as reader:
+        reader.execute("select set_config('warehouse.run_set', %s, false)", [setting])
+        assert reader.execute("select distinct run_set from mean_reference_divergence").fetchall() == [("default",)]
+        assert reader.execute("select distinct run_set from expected_convergence").fetchall() == [("default",)]
+
+
+def test_kl_to_uniform_is_not_known_unless_it_is_for_every_seed(database: Database) -> None:
+    measure(database, models=("small",), seeds=(0, 1, 2), steps=(16,), n_tokens=300)
+    with database.connect() as connection:
+        connection.execute(
+            """
+            update warehouse.score_summary set sum_entropy = null
+            where evaluation_id = (select max(evaluation_id) from warehouse.evaluation)
+            """
+        )
+    [row] = frame(database, "select * from mean_reference_divergence").to_dict("records")
+    assert (row["kl_uniform"], row["se_seed_kl_uniform"], row["n_seeds"]) == (None, None, 3)
+    assert row["se_seed_cross_entropy"] > 0
 
 
 def test_the_step_nearest_a_reference_has_its_neighbours(measured: Measured) -> None:
@@ -200,6 +276,25 @@ def test_a_step_that_lacks_a_seed_is_not_the_nearest_to_a_reference_for_that(dat
     [row] = frame(database, query).to_dict("records")
     assert (row["step"], row["n_steps"], row["n_seeds"]) == (nearest, 2, 2)
     assert other not in (row["step_before"], row["step_after"])
+
+
+def test_a_seed_that_was_read_at_few_steps_does_not_take_the_others_away(database: Database) -> None:
+    held = measure(database, models=("small",), seeds=(0, 1, 2), steps=(0, 16, 64), n_tokens=300)
+    with database.connect() as connection:
+        connection.execute(
+            """
+            update warehouse.checkpoint as place set status = 'quarantined'
+            from warehouse.run as run
+            where place.run_id = run.run_id and run.seed = 2 and place.step <> 0
+            """
+        )
+    curve = {
+        step: np.mean([held.references["small", seed, step].astype(float).mean() for seed in (0, 1)])
+        for step in (16, 64)
+    }
+    [row] = frame(database, "select * from reference_step").to_dict("records")
+    assert (row["step"], row["n_steps"], row["n_seeds"]) == (min(curve, key=lambda step: curve[step]), 2, 2)
+    assert row["kl_reference"] == pytest.approx(min(curve.values()), rel=1e-9)
 
 
 def test_a_metric_stands_beside_the_loss_of_its_checkpoint(database: Database) -> None:

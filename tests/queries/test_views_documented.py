@@ -77,6 +77,7 @@ CONTRACT = {
     "task_convergence": (
         "corpus, protocol, run_set, family, model, step, paradigm, n_items, n_pairs, n_seeds, convergence, se_seed"
     ),
+    "task_convergence_exact": "corpus, protocol, run_set, family, model, step, paradigm, n_items, convergence, se_item",
     "option_perplexity": f"{EVALUATION}, paradigm, category, n_items, perplexity_correct, perplexity_incorrect",
     "in_context_learning_score": f"{EVALUATION}, paradigm, n_items, score, se_score",
     "regression_coefficients": (
@@ -105,7 +106,8 @@ CONTRACT = {
     "expected_jensen_shannon": "corpus, protocol, run_set, family, model, step, n_tokens, divergence, se_document",
     "bits_per_byte": f"{EVALUATION}, bits_per_byte, se_document, n_bytes, n_tokens",
     "mean_reference_divergence": (
-        "corpus, protocol, run_set, family, model, step, reference, kl_uniform, kl_reference, cross_entropy, n_seeds"
+        "corpus, protocol, run_set, family, model, step, reference, kl_uniform, kl_reference, cross_entropy, n_seeds, "
+        "n_seeds_reference"
     ),
     "reference_step": "corpus, protocol, run_set, family, model, reference, step, kl_reference, step_after",
     "metric_against_loss": (

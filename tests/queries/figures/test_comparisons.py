@@ -35,12 +35,17 @@ def test_curves_and_their_intervals_are_those_of_the_view(loaded: Database, conn
     assert subject.n_tokens == 1000
     assert list(curves["model"].unique()) == ["small", "medium"]
     view = connection.execute(
-        "select convergence, se_total from analysis.expected_convergence order by model = 'medium', step"
+        """
+        select convergence, se_seed, df_seed, se_document, df_document
+        from analysis.expected_convergence
+        order by model = 'medium', step
+        """
     ).fetchall()
-    expected = np.array(view, dtype=float)
-    np.testing.assert_allclose(curves["convergence"], expected[:, 0])
-    # Three seeds leave two degrees of freedom.
-    np.testing.assert_allclose(curves["half_width"], expected[:, 1] * scipy.stats.t.ppf(0.975, 2), rtol=1e-9)
+    convergence, seed, df_seed, text, df_text = np.array(view, dtype=float).T
+    np.testing.assert_allclose(curves["convergence"], convergence)
+    variance = seed**2 + text**2
+    df = np.maximum(np.floor(variance**2 / (seed**4 / df_seed + text**4 / df_text)), np.minimum(df_seed, df_text))
+    np.testing.assert_allclose(curves["half_width"], np.sqrt(variance) * scipy.stats.t.ppf(0.975, df), rtol=1e-9)
     assert (curves["half_width"] > 0).all()
 
 
