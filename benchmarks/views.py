@@ -31,7 +31,7 @@ FACTS_OF: Mapping[str, tuple[str, ...]] = {
     "conditional_convergence_exact": ("layer", "model", "step"),
     "conditional_surprisal_exact": ("layer", "model", "step"),
     "confidence": ("model", "seed"),
-    "cross_run_distance": ("model",),
+    "cross_run_distance": ("model", "seed_p", "seed_q"),
     "expected_jensen_shannon": ("model", "step"),
     "expected_surprisal_exact": ("model", "step"),
     "forgettability": ("model", "seed"),
@@ -47,8 +47,8 @@ FACTS_OF: Mapping[str, tuple[str, ...]] = {
     "surprisal_curves": ("model", "seed"),
     "task_convergence_exact": ("model", "step"),
     "token_annotation": ("layer",),
-    "token_convergence": ("model", "step"),
-    "token_cross_run_distance": ("model",),
+    "token_convergence": ("kind", "model", "step"),
+    "token_cross_run_distance": ("model", "seed_p", "seed_q"),
     "token_learning": ("model", "seed"),
     "token_score": ("model", "step"),
     "token_top": ("model", "step"),
@@ -57,7 +57,7 @@ FACTS_OF: Mapping[str, tuple[str, ...]] = {
     "trend_overlap": ("model", "seed"),
     "trend_shares": ("model", "seed"),
     "variability": ("model", "seed"),
-    "vocabulary_convergence": ("model", "step"),
+    "vocabulary_convergence": ("kind", "model", "step"),
     "word_score": ("model", "step"),
     "words": ("corpus",),
 }
@@ -138,6 +138,7 @@ def views() -> list[str]:
 def question(view: str, size: _Size) -> sql.Composed:
     """What is asked of a view."""
     values = {"corpus": "text", "kind": "seed", "layer": "pos", "model": size.models[-1], "seed": 0, "step": size.step}
+    values |= {"seed_p": 0, "seed_q": 1}
     query = sql.SQL("select * from analysis.{}").format(sql.Identifier(view))
     conditions = [
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(values[name])) for name in FACTS_OF.get(view, ())
@@ -178,7 +179,10 @@ def _ask_all(server: AbstractContextManager[str], sizes: Sequence[_Size], rounds
 
 
 def _ask(reader: psycopg.Connection[Any], query: sql.Composed) -> None:
-    reader.execute(query, binary=True).fetchall()
+    """All rows in binary form, without what it takes to make Python's numbers of them."""
+    with reader.cursor() as cursor, cursor.copy(sql.SQL("copy ({}) to stdout (format binary)").format(query)) as rows:
+        while rows.read():
+            pass
 
 
 def _condition_told(view: str) -> str:
@@ -192,6 +196,6 @@ def _note(sizes: Sequence[_Size]) -> str:
         for size in sizes
     )
     return (
-        f"{told}; as all rows on views: made up, all rows fetched by psycopg in binary form, the median of {_ROUNDS}; "
+        f"{told}; as all rows on views: made up, all rows copied out in binary form, the median of {_ROUNDS}; "
         "two versions of PostgreSQL; the ratio is the largest share of what is allowed"
     )

@@ -1,7 +1,8 @@
 -- Two-sided p of Student's t with whole degrees of freedom, to 1e-12 of its value.
 -- Source: Abramowitz & Stegun 26.7.1 and 26.5: p = I_x(df/2, 1/2) at x = df / (df + t^2). Far out it is the continued
 -- fraction 26.5.9, near 0 one less the series 26.5.4. All their terms are positive, so that nothing cancels, and both
--- are as quick for 10,000 documents as for ten.
+-- are as quick for 10,000 documents as for ten. With few degrees of freedom the finite sums 26.7.3 and 26.7.4 take a
+-- fraction of the time; they give 1 - p, so that only a p which is not small keeps its digits.
 create or replace function analysis.student_t(t double precision, df integer) returns double precision
 language plpgsql immutable strict parallel safe
 as $$
@@ -18,12 +19,25 @@ declare
     -- Gamma(half + 1/2) / (sqrt(pi) Gamma(half + 1)).
     factor double precision := case when df % 2 = 0 then 1 else 2 / pi() end;
     folded double precision := 1;
+    term_value double precision := case when df % 2 = 0 then 1 else 1 / sqrt(grown) end;
+    finite double precision := term_value;
 begin
     if df < 1 or t = 'NaN' then
         return null;
     elsif half * log_grown > 230 then
         return 0;
-    elsif df > 40 then
+    elsif df <= 20 and square < 4 * df_real and square < 9 then
+        for term in 1..(df - 2) / 2 loop
+            term_value := term_value * (2 * term - 1 + df % 2) / ((2 * term + df % 2) * grown);
+            finite := finite + term_value;
+        end loop;
+        return 1 - case
+            when df % 2 = 0 then sqrt(share) * finite
+            when df = 1 then 2 / pi() * atan(sqrt(ratio))
+            else 2 / pi() * (atan(sqrt(ratio)) + sqrt(share) * finite)
+        end;
+    end if;
+    if df > 40 then
         -- Stirling's series.
         factor := exp(((17 / (14336 * half ^ 2) - 1.0 / 640) / half ^ 2 + 1.0 / 192) / half ^ 3 - 1 / (8 * half))
             / sqrt(pi() * half);

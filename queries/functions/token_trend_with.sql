@@ -95,16 +95,30 @@ cross join lateral (
     order by abs(measured.step - asked.share * curve.last_training_step), measured.step
     limit 1
 ) as beginning
+-- Of the axis of time, which all tokens share: its ends, and the squares of its intervals.
+cross join lateral (
+    select
+        min(time.x) as first,
+        max(time.x) as last,
+        sum((time.x - time.x_before) * (time.x - time.x_before)) as run_run
+    from (
+        select
+            analysis.regressor(token_trend_with.predictor, curve.steps, moment.place) as x,
+            case when moment.place > beginning.place
+                then analysis.regressor(token_trend_with.predictor, curve.steps, moment.place - 1)
+            end as x_before
+        from (select generate_series(beginning.place, cardinality(curve.steps)) as place) as moment
+    ) as time
+) as axis
 cross join generate_series(1, 256) as item (place)
 -- For a shuffled curve: where its values come from, by chance and the same every time.
 cross join lateral (
     select
-        array(
-            select moment.place::integer
-            from unnest(curve.steps) with ordinality as moment (step, place)
-            where token_trend_with.shuffled and moment.place >= beginning.place
+        case when token_trend_with.shuffled then array(
+            select moment.place
+            from (select generate_series(beginning.place, cardinality(curve.steps)) as place) as moment
             order by hashint8extended(curve.chunk_id * 256 + item.place - 1, moment.place), moment.place
-        ) as places
+        ) end as places
     offset 0  -- once a token, not once a value
 ) as drawn
 cross join lateral (
@@ -128,13 +142,13 @@ cross join lateral (
         -- Only where no checkpoint is lacking do neighbours in the list follow each other.
         case when count(*) = cardinality(curve.steps) - beginning.place + 1 then analysis.residual_autocorrelation(
             regr_slope(point.y, point.x),
-            sum(power(point.y - point.y_before, 2)) filter (where not point.is_first),
+            sum((point.y - point.y_before) * (point.y - point.y_before)) filter (where not point.is_first),
             sum((point.y - point.y_before) * (point.x - point.x_before)) filter (where not point.is_first),
-            sum(power(point.x - point.x_before, 2)) filter (where not point.is_first),
+            axis.run_run,
             1 - regr_avgy(point.y, point.x)
-            - regr_slope(point.y, point.x) * (min(point.x) - regr_avgx(point.y, point.x)),
+            - regr_slope(point.y, point.x) * (axis.first - regr_avgx(point.y, point.x)),
             max(point.y) filter (where point.is_last) - regr_avgy(point.y, point.x)
-            - regr_slope(point.y, point.x) * (max(point.x) - regr_avgx(point.y, point.x)),
+            - regr_slope(point.y, point.x) * (axis.last - regr_avgx(point.y, point.x)),
             regr_syy(point.y, point.x) - regr_slope(point.y, point.x) * regr_sxy(point.y, point.x),
             regr_syy(point.y, point.x)
         ) end as autocorrelation,
@@ -149,7 +163,9 @@ cross join lateral (
             exp(least(greatest(value.surprisal - origin.surprisal, -300), 300)) as y,
             exp(least(greatest(value.surprisal_before - origin.surprisal, -300), 300)) as y_before,
             analysis.regressor(token_trend_with.predictor, curve.steps, value.place) as x,
-            analysis.regressor(token_trend_with.predictor, curve.steps, value.place - 1) as x_before
+            case when value.place > beginning.place
+                then analysis.regressor(token_trend_with.predictor, curve.steps, value.place - 1)
+            end as x_before
         from (
             select
                 moment.place,
@@ -162,13 +178,12 @@ cross join lateral (
                         else moment.place - 1 end
                 ][item.place]::double precision as surprisal_before
             from (
-                select measured.place::integer as place
-                from unnest(curve.steps) with ordinality as measured (step, place)
-                where measured.place >= beginning.place
+                select generate_series(beginning.place, cardinality(curve.steps)) as place
             ) as moment
             offset 0  -- each element is looked up once
         ) as value
         where value.surprisal <> 'NaN' and origin.surprisal <> 'NaN'
+        offset 0  -- a perplexity is taken once, not once a sum
     ) as point
 ) as fit
 where item.place <= array_length(curve.surprisal, 2)

@@ -37,26 +37,40 @@ with token as (
     group by classified.corpus, classified.protocol, classified.family, classified.seed, classified.token_id
 ),
 
-pair as (
+-- Before they are taken in pairs: few lists of trends occur.
+alike as (
     select
         token.corpus,
         token.protocol,
         token.family,
         token.seed,
+        token.models,
+        token.trends,
+        count(*) as n
+    from token
+    group by token.corpus, token.protocol, token.family, token.seed, token.models, token.trends
+),
+
+pair as (
+    select
+        alike.corpus,
+        alike.protocol,
+        alike.family,
+        alike.seed,
         one.model,
         other.model as other_model,
         one.trend,
         other.trend as other_trend,
-        count(*) as n
-    from token
-    cross join lateral unnest(token.models, token.trends) as one (model, trend)
-    cross join lateral unnest(token.models, token.trends) as other (model, trend)
+        sum(alike.n) as n
+    from alike
+    cross join lateral unnest(alike.models, alike.trends) as one (model, trend)
+    cross join lateral unnest(alike.models, alike.trends) as other (model, trend)
     where one.model <> other.model
     group by
-        token.corpus,
-        token.protocol,
-        token.family,
-        token.seed,
+        alike.corpus,
+        alike.protocol,
+        alike.family,
+        alike.seed,
         one.model,
         other.model,
         one.trend,

@@ -60,9 +60,11 @@ cross join lateral (
     from (
         select
             -- double precision, because a sum of reals loses digits
-            pair.surprisal_p[moment.place::integer][item.place]::double precision as p,
-            pair.surprisal_q[moment.place::integer][item.place]::double precision as q
-        from unnest(pair.steps) with ordinality as moment (step, place)
+            pair.surprisal_p[moment.place][item.place]::double precision as p,
+            pair.surprisal_q[moment.place][item.place]::double precision as q
+        from (select generate_series(1, cardinality(pair.steps)) as place) as moment
+        -- Kept apart, so that each element is looked up once.
+        offset 0  -- noqa: AM09
     ) as point
     where point.p <> 'NaN' and point.q <> 'NaN'
 ) as curve
