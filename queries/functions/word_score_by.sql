@@ -156,7 +156,9 @@ from (
         -- By name too, so that a condition on the corpus reaches the pieces.
         ) as piece on score.corpus = piece.corpus and score.chunk_id = piece.chunk_id
     ) as item
+    -- What tells most rows apart comes first, so that sorting compares few names.
     group by
+        item.word_id,
         item.evaluation_id,
         item.corpus,
         item.protocol,
@@ -164,8 +166,7 @@ from (
         item.model,
         item.seed,
         item.step,
-        item.outlier,
-        item.word_id
+        item.outlier
 ) as summed
 where summed.word <> ''
 $$;
