@@ -20,6 +20,8 @@ from queries.report.markup import Markup, element
 
 #: Rows of a table that are printed; SQL gives the others.
 MOST_ROWS = 1_000
+#: Letters of a text that stays on one line in a table.
+_LONGEST_NAME = 20
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _NOTHING = "–"
 _MOST_DECIMALS = 6
@@ -176,7 +178,9 @@ def _kind(name: str, numeric: bool, values: Sequence[object]) -> str | None:
         return "number"
     if any(isinstance(value, datetime) for value in values):
         return "time"
-    return "hash" if name.startswith("SHA-256") else None
+    if name.startswith("SHA-256"):
+        return "hash"
+    return "name" if all(len(str(value)) <= _LONGEST_NAME for value in values) else None
 
 
 def _statements(statements: Sequence[str], noun: str) -> Markup:

@@ -73,13 +73,13 @@ COMPARISONS = Asked(
 
 PHASES = Asked(
     "Phases of training",
-    "Change and slope of expected convergence of seeds within each phase, means over its steps, and, for the last, how "
-    "much of the divergence is undone: 1 less KL at the end over KL where divergence ends.",
+    "Change of the expected convergence of seeds within each phase, its slope per doubling of steps, means over its "
+    "steps, all in nats, and, for the last, how much of the divergence is undone: 1 less KL at the end over KL where "
+    "divergence ends.",
     """
-    select model, phase, first_step as "first step", last_step as "last step",
-        convergence_change as "change (nats)", slope_per_log2_step as "slope (nats per doubling)",
-        mean_convergence as "mean convergence (nats)", mean_kl_unigram as "mean KL to unigram (nats)",
-        mean_cross_entropy as "mean cross-entropy (nats)", divergence_reduction as "divergence undone"
+    select model, replace(phase, '_', ' ') as phase, first_step as "first step", last_step as "last step",
+        convergence_change as change, slope_per_log2_step as slope, mean_convergence as mean,
+        mean_kl_unigram as "KL to unigram", mean_cross_entropy as "cross-entropy", divergence_reduction as undone
     from analysis.phase_statistics
     where definition = %(definition)s and corpus = %(corpus)s and protocol = %(protocol)s
         and family = %(family)s and model = any(%(models)s)
