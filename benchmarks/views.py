@@ -62,9 +62,9 @@ FACTS_OF: Mapping[str, tuple[str, ...]] = {
     "words": ("corpus",),
 }
 
-#: Views that classify every curve of a run twice, once more with another model's or with its own values shuffled. They
-#: are allowed twice the time of a view with a row per token.
-CURVES_TWICE = frozenset({"trend_overlap", "trend_shares"})
+#: Views that classify the curves of two runs, or those of one run twice, once with values shuffled. They are allowed
+#: twice the time of a view that has a row per token of one run.
+TWO_RUNS = frozenset({"trend_overlap", "trend_shares"})
 
 #: Where the programs of PostgreSQL 15, the oldest that is supported, are looked for.
 _OLDEST = Path(os.environ.get("PG15_BIN", "/usr/lib/postgresql/15/bin"))
@@ -108,7 +108,7 @@ class _Taken:
 
     def share(self, view: str, sizes: Sequence[_Size]) -> float:
         """The largest share that a view takes of what it may take."""
-        times = 2 if view in CURVES_TWICE else 1
+        times = 2 if view in TWO_RUNS else 1
         return max(part / size.bound / times for size, part in zip(sizes, self.seconds[view], strict=True))
 
     def told(self, view: str, sizes: Sequence[_Size]) -> str:
@@ -195,7 +195,11 @@ def _condition_told(view: str) -> str:
 
 
 def _note_of(view: str) -> str:
-    return "every curve is classified twice: twice the time is allowed" if view in CURVES_TWICE else ""
+    return (
+        "the curves of two runs, or of one as they are and shuffled: twice the time is allowed"
+        if view in TWO_RUNS
+        else ""
+    )
 
 
 def _note(sizes: Sequence[_Size]) -> str:

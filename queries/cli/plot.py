@@ -134,7 +134,9 @@ def relative_divergence(out: Path, layer: str, values: Sequence[str], **chosen: 
     show_default=True,
     help="What KL is fitted on: p's cross-entropy over q's, or less q's.",
 )
-@click.option("--max-step", type=int, help="Last step that is fitted; by default settings.fit_max_step.")
+@click.option(
+    "--max-step", type=int, help="Last step that is fitted, of two the earlier; by default settings.fit_max_step."
+)
 @_with(_layer, _scored, _kind("step"))
 def cross_entropy_fit(out: Path, layer: str, predictor: str, max_step: int | None, **chosen: Any) -> None:
     """Draw KL from step to step against the fall of cross-entropy, and the slope of that by value of a layer."""

@@ -31,7 +31,9 @@ def draw(connection: Connection, choice: Choice) -> Drawing:
 
 
 def read(source: Source, subject: Scored) -> pd.DataFrame:
-    """Means over seeds: reference, model, step, kl (nats), half_width (nats, NaN for one seed), n_seeds.
+    """Means over seeds: reference, model, step, kl (nats), half_width (nats, NaN for one seed), n_seeds, nearest.
+
+    nearest: whether this is the step that view reference_step has.
 
     References come with uniform first and then by their order n; models from the smallest to the largest, the
     MOST_VALUES largest of them.
@@ -39,12 +41,15 @@ def read(source: Source, subject: Scored) -> pd.DataFrame:
     rows = source.read(
         """
         select distinct 'uniform' as reference, 0 as ngram_order, model, step, kl_uniform as kl, n_seeds,
-            se_seed_kl_uniform * analysis.student_t_quantile(%(confidence)s, df_seed) as half_width
+            se_seed_kl_uniform * analysis.student_t_quantile(%(confidence)s, df_seed) as half_width, false as nearest
         from analysis.mean_reference_divergence
         where corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s and model = any(%(models)s)
         union all
         select reference, ngram_order, model, step, kl_reference as kl, n_seeds_reference as n_seeds,
-            se_seed_kl_reference * analysis.student_t_quantile(%(confidence)s, df_seed_reference) as half_width
+            se_seed_kl_reference * analysis.student_t_quantile(%(confidence)s, df_seed_reference) as half_width,
+            (corpus, protocol, run_set, family, model, reference, step) in (
+                select corpus, protocol, run_set, family, model, reference, step from analysis.reference_step
+            ) as nearest
         from analysis.mean_reference_divergence
         where corpus = %(corpus)s and protocol = %(protocol)s and family = %(family)s
             and model = any(%(models)s) and kl_reference is not null
@@ -79,12 +84,8 @@ def paint(curves: pd.DataFrame, caption: Caption | None) -> Figure:
 
 
 def _ring(axes: Axes, curve: pd.DataFrame, colour: str) -> None:
-    """Mark the step of least KL, unless that is where training begins or ends.
-
-    As in view reference_step only means over as many seeds as most steps have can be compared.
-    """
-    curve = curve[curve["n_seeds"] == curve["n_seeds"].mode().max()]
-    steps, values = curve["step"].to_numpy(), curve["kl"].to_numpy()
-    place = int(values.argmin())
-    if steps.min() < steps[place] < steps.max():
-        axes.plot(steps[place] + 1, values[place], marker="o", markersize=11, markerfacecolor="none", color=colour)
+    """Mark the step of least KL, unless that is where training begins or ends."""
+    found = curve[curve["nearest"]]
+    inside = found[(found["step"] > curve["step"].min()) & (found["step"] < curve["step"].max())]
+    for step, kl in zip(inside["step"], inside["kl"], strict=True):
+        axes.plot(step + 1, kl, marker="o", markersize=11, markerfacecolor="none", color=colour)

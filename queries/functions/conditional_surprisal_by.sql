@@ -132,7 +132,8 @@ $$;
 comment on function analysis.conditional_surprisal_by(text, text) is
 'Conditional surprisal by two layers at once: one row per evaluation, value_a of the first layer and value_b of the
 second, over the tokens (n_tokens) that have both. surprisal and entropy: means, in nats; accuracy: share of tokens of
-rank 1; se_document: standard error of surprisal over clusters of tokens, in nats; sd_tokens: spread of the tokens''
-surprisal, in nats; n_clusters and df_document: clusters with such tokens, and these less one. The other columns are
-those of conditional_surprisal: corpus, protocol, family, model, seed, step, cluster, outlier, evaluation_id. Reads the
-facts of the evaluations that conditions leave, so name a step or a model';
+rank 1; entropy and accuracy are NULL where a token lacks them; se_document: standard error of surprisal over clusters
+of tokens, in nats; sd_tokens: spread of the tokens'' surprisal, in nats; n_clusters and df_document: clusters with
+such tokens, and these less one. The other columns are those of conditional_surprisal: corpus, protocol, family, model,
+seed, step, cluster, outlier, evaluation_id. Reads the facts of the evaluations that conditions leave, so name a step
+or a model';

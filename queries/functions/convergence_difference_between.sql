@@ -92,11 +92,14 @@ where
     and one.corpus = convergence_difference_between.corpus
     and one.run_set = analysis.chosen_run_set()
     and one.model = convergence_difference_between.model_a
-    -- The earlier step, which kinds in reverse have as that of q.
+    -- The earlier step, which kinds in reverse have as that of q. Said twice, since only the first finds rows by it.
+    and convergence_difference_between.step_a in (one.step, one.step_q)
     and convergence_difference_between.step_a
     = case when one.kind in ('step_reverse', 'final_reverse') then one.step_q else one.step end
     and other.kind = convergence_difference_between.kind
     and other.model = coalesce(convergence_difference_between.model_b, convergence_difference_between.model_a)
+    and coalesce(convergence_difference_between.step_b, convergence_difference_between.step_a)
+    in (other.step, other.step_q)
     and coalesce(convergence_difference_between.step_b, convergence_difference_between.step_a)
     = case when other.kind in ('step_reverse', 'final_reverse') then other.step_q else other.step end
     and one.n_pairs > 0
@@ -110,7 +113,7 @@ comment on function analysis.convergence_difference_between(
 ) is
 'Difference of convergence between two steps (step_a and step_b), two models (model_a and model_b) or two values of a
 layer (value_a and value_b), or of any of these together; what is not said of b is as in a. Columns as in
-convergence_difference, whose keys comparison_a and comparison_b are; model_q_a, step_q_a, model_q_b and step_q_b say what
-p is held against in either, the nearest next and the latest last step where lists of steps name several. Of kinds
-step_reverse and final_reverse step_a and step_b are those of q, the earlier ones. difference is a minus b, in nats, above
-0 where models agree better in a. Errors are paired by document and by label of the seed';
+convergence_difference, whose keys comparison_a and comparison_b are; model_q_a, step_q_a, model_q_b and step_q_b say
+what p is held against in either, the nearest next and the latest last step where lists of steps name several. Of kinds
+step_reverse and final_reverse step_a and step_b are those of q, the earlier ones. difference is a minus b, in nats,
+above 0 where models agree better in a. Errors are paired by document and by label of the seed';

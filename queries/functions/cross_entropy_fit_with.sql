@@ -46,15 +46,22 @@ sums as (
         max(point.earlier_step) as last_step,
         regr_slope(point.mean_kl, point.ratio) as alpha_ratio,
         regr_intercept(point.mean_kl, point.ratio) as intercept_ratio,
-        -- PostgreSQL says 1 where mean KL does not vary.
-        case when regr_syy(point.mean_kl, point.ratio) > 0 then regr_r2(point.mean_kl, point.ratio) end as r2_ratio,
+        -- PostgreSQL says 1, or what rounding leaves, where mean KL does not vary.
+        case
+            when max(point.mean_kl) filter (where point.ratio is not null)
+                > min(point.mean_kl) filter (where point.ratio is not null)
+                then regr_r2(point.mean_kl, point.ratio)
+        end as r2_ratio,
         regr_sxx(point.mean_kl, point.ratio) as sxx_ratio,
         regr_syy(point.mean_kl, point.ratio) as syy_ratio,
         regr_count(point.mean_kl, point.ratio) as n_ratio,
         regr_slope(point.mean_kl, point.difference) as alpha_difference,
         regr_intercept(point.mean_kl, point.difference) as intercept_difference,
-        case when regr_syy(point.mean_kl, point.difference) > 0 then regr_r2(point.mean_kl, point.difference) end
-            as r2_difference,
+        case
+            when max(point.mean_kl) filter (where point.difference is not null)
+                > min(point.mean_kl) filter (where point.difference is not null)
+                then regr_r2(point.mean_kl, point.difference)
+        end as r2_difference,
         regr_sxx(point.mean_kl, point.difference) as sxx_difference,
         regr_syy(point.mean_kl, point.difference) as syy_difference,
         regr_count(point.mean_kl, point.difference) as n_difference
@@ -125,4 +132,5 @@ $$;
 
 comment on function analysis.cross_entropy_fit_with(integer, text, text[]) is
 'cross_entropy_fit, which has its columns explained, for steps up to max_step (default: settings.fit_max_step) and any
-kind of comparison but seed, such as step_reverse or final; the step is that of p, of kinds step_reverse and final_reverse that of q, the earlier one. models: names of those to fit, NULL for all of a family';
+kind of comparison but seed, such as step_reverse or final; the step is that of p, of kinds step_reverse and
+final_reverse that of q, the earlier one. models: names of those to fit, NULL for all of a family';

@@ -81,12 +81,12 @@ comment on column analysis.conditional_phases.divergence_reduction is
     'last phase only: 1 - KL at the last step / KL at the trough; NULL without a trough';
 comment on column analysis.conditional_phases.value_number is 'the value as a number';
 comment on column analysis.conditional_phases.se_seed is
-    'at most the standard error of mean_convergence over seeds, in nats: the mean of that of its steps';
+    'upper bound of the standard error of mean_convergence over seeds, in nats: the mean of that of its steps';
 comment on column analysis.conditional_phases.se_document is
-    'at most its standard error over clusters of tokens, in nats: the mean of that of its steps';
+    'upper bound of its standard error over clusters of tokens, in nats: the mean of that of its steps';
 comment on column analysis.conditional_phases.df_seed is 'degrees of freedom of se_seed, the least of its steps';
 comment on column analysis.conditional_phases.df_document is
     'degrees of freedom of se_document, the least of its steps';
 comment on column analysis.conditional_phases.fewest_seeds is
-    'fewest seeds of a step of the curve; where it is not most_seeds, steps are means over different runs';
-comment on column analysis.conditional_phases.most_seeds is 'most seeds of a step of the curve';
+    'fewest seeds of a step of the phase; where it is not most_seeds, steps are means over different runs';
+comment on column analysis.conditional_phases.most_seeds is 'most seeds of a step of the phase';

@@ -115,7 +115,7 @@ comment on column analysis.mean_reference_divergence.cross_entropy is 'mean over
 comment on column analysis.mean_reference_divergence.se_seed_cross_entropy is
     'its standard error over seeds, in nats; NULL for one seed';
 comment on column analysis.mean_reference_divergence.se_document_cross_entropy is
-    'at most its standard error over clusters of tokens, in nats: the mean of the seeds''';
+    'upper bound of its standard error over clusters of tokens, in nats: the mean of the seeds''';
 comment on column analysis.mean_reference_divergence.n_seeds is
     'seeds that kl_uniform and cross_entropy are means over';
 comment on column analysis.mean_reference_divergence.df_seed is
@@ -124,6 +124,6 @@ comment on column analysis.mean_reference_divergence.df_document is
     'degrees of freedom of se_document_cross_entropy: clusters less one';
 comment on column analysis.mean_reference_divergence.ngram_order is 'n of the reference; 1 is unigram';
 comment on column analysis.mean_reference_divergence.n_seeds_reference is
-    'seeds that kl_reference is a mean over; fewer than n_seeds where some were not held against it';
+    'seeds that kl_reference is a mean over: fewer than n_seeds where some were not held against it; NULL without one';
 comment on column analysis.mean_reference_divergence.df_seed_reference is
     'degrees of freedom of its error over seeds: seeds less one';

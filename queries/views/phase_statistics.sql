@@ -40,8 +40,7 @@ select
     total.fewest_seeds,
     total.most_seeds
 from analysis.phases_by_value as total
--- Steps have the same runs and the same text: the error of a mean over them is at most the mean of their errors, and not
--- far from it.
+-- The error of a mean over steps is at most the mean of their errors: so it would be if nothing of them averaged out.
 left join lateral (
     select
         -- A mean over some of the steps would be none over n_checkpoints.
@@ -121,11 +120,11 @@ comment on column analysis.phase_statistics.slope_per_log2_step is
 comment on column analysis.phase_statistics.mean_convergence is
     'mean of expected convergence over the steps that count, in nats; never positive';
 comment on column analysis.phase_statistics.mean_kl_uniform is
-    'mean KL(model || uniform) over seeds, then steps, in nats';
+    'mean KL(model || uniform) over seeds, then steps, in nats; NULL unless every step has it';
 comment on column analysis.phase_statistics.mean_kl_unigram is
     'mean KL(model || unigram) over seeds, then steps, in nats; NULL unless every step has the reference';
 comment on column analysis.phase_statistics.mean_cross_entropy is
-    'mean surprisal of the text over seeds, then steps, in nats';
+    'mean surprisal of the text over seeds, then steps, in nats; NULL unless every step has it';
 comment on column analysis.phase_statistics.reconverged_fraction is
     'last phase only: share of the fall from peak to trough regained by the last step; NULL where nothing fell';
 comment on column analysis.phase_statistics.divergence_reduction is
@@ -134,24 +133,24 @@ comment on column analysis.phase_statistics.first_learning_rate is
     'learning rate at first_step, as the suite publishes it; NULL where it does not';
 comment on column analysis.phase_statistics.last_learning_rate is 'learning rate at last_step';
 comment on column analysis.phase_statistics.se_seed_convergence is
-    'at most the standard error of mean_convergence over seeds, in nats: the mean of that of its steps';
+    'upper bound of the standard error of mean_convergence over seeds, in nats: the mean of that of its steps';
 comment on column analysis.phase_statistics.se_document_convergence is
-    'at most its standard error over clusters of tokens, in nats: the mean of that of its steps';
+    'upper bound of its standard error over clusters of tokens, in nats: the mean of that of its steps';
 comment on column analysis.phase_statistics.se_seed_kl_uniform is
-    'at most the standard error of mean_kl_uniform over seeds, likewise; NULL where a step has one seed';
+    'upper bound of the standard error of mean_kl_uniform over seeds, likewise; NULL where a step has one seed';
 comment on column analysis.phase_statistics.se_seed_kl_unigram is
-    'at most the standard error of mean_kl_unigram over seeds, likewise';
+    'upper bound of the standard error of mean_kl_unigram over seeds, likewise';
 comment on column analysis.phase_statistics.se_seed_cross_entropy is
-    'at most the standard error of mean_cross_entropy over seeds, likewise';
+    'upper bound of the standard error of mean_cross_entropy over seeds, likewise';
 comment on column analysis.phase_statistics.se_document_cross_entropy is
-    'at most its standard error over clusters of tokens, likewise';
+    'upper bound of its standard error over clusters of tokens, likewise';
 comment on column analysis.phase_statistics.df_seed is
     'degrees of freedom of se_seed_convergence, the least of its steps';
 comment on column analysis.phase_statistics.df_document is
     'degrees of freedom of se_document_convergence, the least of its steps';
 comment on column analysis.phase_statistics.fewest_seeds is
-    'fewest seeds of a step of the curve; where it is not most_seeds, steps are means over different runs';
-comment on column analysis.phase_statistics.most_seeds is 'most seeds of a step of the curve';
+    'fewest seeds of a step of the phase; where it is not most_seeds, steps are means over different runs';
+comment on column analysis.phase_statistics.most_seeds is 'most seeds of a step of the phase';
 comment on column analysis.phase_statistics.df_seed_models is
     'degrees of freedom of se_seed_kl_uniform and se_seed_cross_entropy, the least of its steps';
 comment on column analysis.phase_statistics.df_seed_unigram is

@@ -25,8 +25,7 @@ with curve as (
         array_agg(se_document order by step) as document_errors,
         array_agg(df_seed order by step) as seed_df,
         array_agg(df_document order by step) as document_df,
-        min(n_seeds) as fewest_seeds,
-        max(n_seeds) as most_seeds
+        array_agg(n_seeds order by step) as seeds
     from analysis.convergence_by_value
     where kind = 'seed' and complete and convergence is not null
     group by corpus, protocol, run_set, family, model, layer, value, is_total, value_number, layer_id, category_id
@@ -79,8 +78,8 @@ select
     means.se_document,
     means.df_seed,
     means.df_document,
-    curve.fewest_seeds,
-    curve.most_seeds,
+    means.fewest_seeds,
+    means.most_seeds,
     -- Phases share their boundary step: it counts for the earlier one, and the first phase has its first step as well.
     case when phase.is_first then phase.first_step - 1 else coalesce(phase.published_first_step, phase.first_step) end
         as counts_after,
@@ -168,8 +167,7 @@ left join lateral (
     select
         count(*) filter (where measured.counts) as n_checkpoints,
         avg(measured.convergence) filter (where measured.counts) as mean_convergence,
-        -- The error of a mean is at most the mean of the errors, and not far from it: all steps have the same runs and
-        -- the same text.
+        -- The error of a mean is at most the mean of the errors: so it would be if nothing of them averaged out.
         case when bool_and(measured.se_seed is not null) filter (where measured.counts)
             then avg(measured.se_seed) filter (where measured.counts)
         end as se_seed,
@@ -178,6 +176,8 @@ left join lateral (
         end as se_document,
         min(measured.df_seed) filter (where measured.counts) as df_seed,
         min(measured.df_document) filter (where measured.counts) as df_document,
+        min(measured.n_seeds) filter (where measured.counts) as fewest_seeds,
+        max(measured.n_seeds) filter (where measured.counts) as most_seeds,
         regr_slope(measured.convergence, measured.log2_step) as slope_per_log2_step
     from (
         select
@@ -186,6 +186,7 @@ left join lateral (
             point.se_document,
             point.df_seed,
             point.df_document,
+            point.n_seeds,
             ln(point.step + 1.0::double precision) / ln(2.0::double precision) as log2_step,
             phase.is_first or point.step > coalesce(phase.published_first_step, phase.first_step) as counts
         from unnest(
@@ -194,8 +195,9 @@ left join lateral (
             curve.seed_errors[place.first:place.last],
             curve.document_errors[place.first:place.last],
             curve.seed_df[place.first:place.last],
-            curve.document_df[place.first:place.last]
-        ) as point (step, convergence, se_seed, se_document, df_seed, df_document)
+            curve.document_df[place.first:place.last],
+            curve.seeds[place.first:place.last]
+        ) as point (step, convergence, se_seed, se_document, df_seed, df_document, n_seeds)
     ) as measured
 ) as means on true;
 
@@ -251,14 +253,14 @@ comment on column analysis.phases_by_value.divergence_reduction is
 comment on column analysis.phases_by_value.value_number is 'the value as a number';
 comment on column analysis.phases_by_value.steps is 'measured steps of the curve, ascending';
 comment on column analysis.phases_by_value.se_seed is
-    'at most the standard error of mean_convergence over seeds, in nats: the mean of that of its steps';
+    'upper bound of the standard error of mean_convergence over seeds, in nats: the mean of that of its steps';
 comment on column analysis.phases_by_value.se_document is
-    'at most its standard error over clusters of tokens, in nats: the mean of that of its steps';
+    'upper bound of its standard error over clusters of tokens, in nats: the mean of that of its steps';
 comment on column analysis.phases_by_value.df_seed is 'degrees of freedom of se_seed, the least of its steps';
 comment on column analysis.phases_by_value.df_document is 'degrees of freedom of se_document, the least of its steps';
 comment on column analysis.phases_by_value.counts_after is 'the means are over the steps of the phase after this one';
 comment on column analysis.phases_by_value.layer_id is 'key of warehouse.annotation_layer';
 comment on column analysis.phases_by_value.category_id is 'number of the value within its layer';
 comment on column analysis.phases_by_value.fewest_seeds is
-    'fewest seeds of a step of the curve; where it is not most_seeds, steps are means over different runs';
-comment on column analysis.phases_by_value.most_seeds is 'most seeds of a step of the curve';
+    'fewest seeds of a step of the phase; where it is not most_seeds, steps are means over different runs';
+comment on column analysis.phases_by_value.most_seeds is 'most seeds of a step of the phase';

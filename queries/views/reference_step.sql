@@ -1,7 +1,7 @@
 -- At which step a model is closest to a reference such as unigram counts, and what it says on either side of it.
 -- Grain: one row per (corpus, protocol, run_set, family, model, reference).
--- Source: Fehlauer et al. 2025, the step of least KL to unigram, on means over seeds. Steps count that have as many seeds
--- as most steps have; of two such numbers the greater.
+-- Source: Fehlauer et al. 2025, the step of least KL to unigram, on means over seeds. Steps count that have
+-- the same number of seeds: the most that settings.phase_min_steps steps have, or else the most frequent.
 -- requires: mean_reference_divergence
 create or replace view analysis.reference_step as
 select
@@ -37,7 +37,9 @@ from (
             first_value(every.n_seeds_reference) over (
                 partition by
                     every.corpus, every.protocol, every.run_set, every.family, every.model, every.reference
-                order by every.n_steps_alike desc, every.n_seeds_reference desc
+                order by
+                    least(every.n_steps_alike, (select its.phase_min_steps from warehouse.settings as its)) desc,
+                    every.n_seeds_reference desc
             ) as usual_seeds
         from (
             select
@@ -81,6 +83,7 @@ comment on column analysis.reference_step.kl_before is 'mean KL at step_before, 
 comment on column analysis.reference_step.step_after is
     'step with as many seeds after it; NULL where it is the last';
 comment on column analysis.reference_step.kl_after is 'mean KL at step_after, in nats';
-comment on column analysis.reference_step.n_seeds is 'seeds that were measured at the step: as many as at most steps';
+comment on column analysis.reference_step.n_seeds is
+    'seeds that were measured at the step, and at every step that was compared';
 comment on column analysis.reference_step.df_seed is 'degrees of freedom of se_seed: seeds less one';
 comment on column analysis.reference_step.n_steps is 'steps that were compared, those with n_seeds seeds';

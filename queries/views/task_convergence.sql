@@ -68,7 +68,9 @@ from (
             sum(mean.kl) as sum_kl,
             case when count(*) = count(mean.kl_with_eos) then sum(mean.kl_with_eos) end as sum_kl_with_eos,
             sum(mean.kl + mean.kl_back) as touching,
-            sum(mean.kl_with_eos + mean.kl_back_with_eos) as touching_with_eos,
+            case when count(*) = count(mean.kl_with_eos + mean.kl_back_with_eos)
+                then sum(mean.kl_with_eos + mean.kl_back_with_eos)
+            end as touching_with_eos,
             -- Over all seeds they are the squares of both directions' sums, each unordered pair once.
             sum(mean.kl * (mean.kl + mean.kl_back)) as squares,
             sum(mean.kl_with_eos * (mean.kl_with_eos + mean.kl_back_with_eos)) as squares_with_eos

@@ -305,7 +305,9 @@ def test_a_convergence_with_eos_is_not_known_unless_every_pair_has_it(database: 
         connection.execute(
             """
             update warehouse.paradigm_divergence set sum_kl_with_eos = null
-            where (select max(evaluation_id) from warehouse.evaluation) in (evaluation_p, evaluation_q)
+            where evaluation_p + evaluation_q = (
+                select min(evaluation_id) + max(evaluation_id) from warehouse.evaluation
+            ) and evaluation_p in (select evaluation_id from warehouse.evaluation order by 1 limit 1)
             """
         )
     [row] = frame(database, query).to_dict("records")

@@ -146,10 +146,12 @@ def test_a_seed_without_a_reference_counts_in_all_means_but_that_of_the_referenc
 
 def test_the_error_of_a_mean_over_a_phase_is_at_most_what_is_said(measured: Measured) -> None:
     """Against the errors of the mean itself: over seeds by a jackknife, over text by its ratio estimator."""
-    query = "select * from phase_statistics where definition = 'fehlauer-2025' and phase = 'uniform'"
+    query = "select * from phase_statistics where definition = 'fehlauer-2025' and phase = 'uniform' order by model"
     values = "select * from conditional_phases where definition = 'fehlauer-2025' and phase = 'uniform'"
     steps = (0, 16)
-    for row in frame(measured.database, query).to_dict("records"):
+    found = frame(measured.database, query)
+    assert found["model"].tolist() == ["large", "small"]
+    for row in found.to_dict("records"):
         model = str(row["model"])
         seeds = measured.seeds
         kl = {
@@ -173,20 +175,58 @@ def test_the_error_of_a_mean_over_a_phase_is_at_most_what_is_said(measured: Meas
         text = se_clusters(np.mean(list(surprisal.values()), axis=0), measured.clusters)
         assert 0 < text <= row["se_document_cross_entropy"] * (1 + 1e-6)
         assert (row["df_seed"], row["df_document"]) == (3, len(np.unique(measured.clusters[known])) - 1)
+        assert (row["fewest_seeds"], row["most_seeds"]) == (4, 4)
+        # What is said is the mean over the steps.
+        at = f"from mean_reference_divergence where model = '{model}' and step in {steps}"
+        errors = ("se_seed_kl_uniform", "se_seed_kl_reference", "se_seed_cross_entropy", "se_document_cross_entropy")
+        means = frame(measured.database, f"select {', '.join(errors)} {at}").mean()
+        said = [row[name.replace("reference", "unigram")] for name in errors]
+        assert said == pytest.approx(means.tolist(), rel=1e-9)
+        at = f"from expected_convergence where kind = 'seed' and model = '{model}' and step in {steps}"
+        means = frame(measured.database, f"select se_seed, se_document {at}").mean()
+        assert [row["se_seed_convergence"], row["se_document_convergence"]] == pytest.approx(means.tolist(), rel=1e-9)
+        assert (row["df_seed_models"], row["df_seed_unigram"]) == (3, 3)
+        assert row["df_document_models"] == len(np.unique(measured.clusters)) - 1
     curves = frame(measured.database, f"select * from conditional_convergence where kind = 'seed' and step in {steps}")
     expected = curves.groupby(["model", "layer", "value"])[["se_seed", "se_document"]].mean()
     found = frame(measured.database, values).set_index(["model", "layer", "value"])[["se_seed", "se_document"]]
     pd.testing.assert_frame_equal(found.sort_index(), expected.loc[found.index].sort_index(), check_dtype=False)
 
 
-def test_flagged_runs_are_no_part_of_a_mean_unless_asked_for(database: Database) -> None:
-    measure(database, models=("small",), seeds=(0, 1, 2), steps=(16,), n_tokens=300)
-    query = b"select run_set, n_seeds from analysis.mean_reference_divergence"
+def test_what_a_step_of_a_phase_lacks_is_not_known_for_the_phase(database: Database) -> None:
+    measure(database, models=("small",), seeds=(0, 1, 2), steps=(0, 16, 64), n_tokens=300)
+    query = "select * from phase_statistics where definition = 'fehlauer-2025' and phase = 'uniform'"
+    names = ["mean_kl_unigram", "se_seed_kl_unigram"]
+    [before] = frame(database, query).to_dict("records")
+    assert before["n_checkpoints"] == 2
+    assert all(before[name] > 0 for name in names)
     with database.connect() as connection:
-        connection.execute("update warehouse.run set outlier = true where seed = 1")
-        assert connection.execute(query).fetchall() == [("default", 2)]
+        connection.execute(
+            """
+            delete from warehouse.reference_evaluation as held
+            using warehouse.evaluation as unit, warehouse.checkpoint as place
+            where held.evaluation_id = unit.evaluation_id and unit.checkpoint_id = place.checkpoint_id
+                and place.step = 16
+            """
+        )
+    [after] = frame(database, query).to_dict("records")
+    assert [after[name] for name in names] == [None, None]
+    assert after["mean_cross_entropy"] == before["mean_cross_entropy"]
+
+
+def test_flagged_runs_are_no_part_of_a_mean_unless_asked_for(database: Database) -> None:
+    measure(database, models=("small", "large"), seeds=(0, 1, 2), steps=(16,), n_tokens=300)
+    query = b"select model, run_set, n_seeds from analysis.mean_reference_divergence order by model"
+    with database.connect() as connection:
+        connection.execute(
+            """
+            update warehouse.run set outlier = true
+            where seed = 1 and model_id = (select model_id from warehouse.model where name = 'small')
+            """
+        )
+        assert connection.execute(query).fetchall() == [("large", "default", 3), ("small", "default", 2)]
         connection.execute("set warehouse.run_set = 'all'")
-        assert connection.execute(query).fetchall() == [("all", 3)]
+        assert connection.execute(query).fetchall() == [("small", "all", 3)]
 
 
 @pytest.mark.parametrize("setting", ["", "ALL", "none"])
@@ -276,6 +316,27 @@ def test_a_step_that_lacks_a_seed_is_not_the_nearest_to_a_reference_for_that(dat
     [row] = frame(database, query).to_dict("records")
     assert (row["step"], row["n_steps"], row["n_seeds"]) == (nearest, 2, 2)
     assert other not in (row["step_before"], row["step_after"])
+
+
+def test_a_run_that_was_read_at_more_steps_than_the_others_does_not_take_them_away(database: Database) -> None:
+    """Two seeds at five steps, one of them at seven more: those of both are compared."""
+    steps = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+    both = steps[:5]
+    held = measure(database, models=("small",), seeds=(0, 1), steps=steps, n_tokens=300)
+    with database.connect() as connection:
+        connection.execute(
+            """
+            update warehouse.checkpoint as place set status = 'quarantined'
+            from warehouse.run as run
+            where place.run_id = run.run_id and run.seed = 1 and place.step > %s
+            """,
+            [both[-1]],
+        )
+    curve = {
+        step: np.mean([held.references["small", seed, step].astype(float).mean() for seed in (0, 1)]) for step in both
+    }
+    [row] = frame(database, "select * from reference_step").to_dict("records")
+    assert (row["step"], row["n_steps"], row["n_seeds"]) == (min(curve, key=lambda step: curve[step]), 5, 2)
 
 
 def test_a_seed_that_was_read_at_few_steps_does_not_take_the_others_away(database: Database) -> None:

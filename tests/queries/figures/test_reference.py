@@ -54,7 +54,15 @@ def test_a_ring_is_where_a_model_is_nearest_to_a_reference_and_none_at_the_ends(
     kl = {"uniform": [0.1, 0.0, 1.0], "unigram": [1.0, 0.2, 0.6], "bigram": [3.0, 2.0, 1.0]}
     curves = pd.concat(
         pd.DataFrame(
-            {"reference": name, "model": "a", "step": [0, 4, 9], "kl": values, "half_width": 0.1, "n_seeds": 2}
+            {
+                "reference": name,
+                "model": "a",
+                "step": [0, 4, 9],
+                "kl": values,
+                "half_width": 0.1,
+                "n_seeds": 2,
+                "nearest": [name != "uniform" and kl == min(values) for kl in values],
+            }
         )
         for name, values in kl.items()
     )
@@ -65,11 +73,14 @@ def test_a_ring_is_where_a_model_is_nearest_to_a_reference_and_none_at_the_ends(
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a"]
 
 
-def test_a_step_that_lacks_a_seed_has_no_ring() -> None:
-    curves = pd.DataFrame({"model": "a", "step": [0, 4, 9, 16], "kl": [1.0, 0.1, 0.2, 0.6], "n_seeds": [3, 2, 3, 3]})
-    figure = reference.paint(curves.assign(reference="unigram", half_width=0.1), None)
-    [ring] = [line for line in figure.axes[0].lines if line.get_markersize() == 11]
-    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (10, 0.2)
+def test_the_ringed_step_is_that_of_the_view(measured: Measured) -> None:
+    with measured.database.read() as reader:
+        curves = reference.read(Source(reader), choose_scored(Source(reader), Choice()))
+    nearest = curves[curves["nearest"]]
+    view = frame(measured.database, "select reference, model, step from reference_step")
+    assert set(nearest[["reference", "model", "step"]].itertuples(index=False, name=None)) == set(
+        view.itertuples(index=False, name=None)
+    )
 
 
 def test_the_statement_that_is_remembered_gives_what_was_drawn(measured: Measured) -> None:
