@@ -33,7 +33,7 @@ comment on column analysis.break_points.source is 'where an imported result came
 comment on column analysis.break_points.corpus is 'name of the corpus; NULL for imported results';
 comment on column analysis.break_points.protocol is 'name of the protocol; NULL for imported results';
 comment on column analysis.break_points.run_set is
-    'default: without flagged runs; all: with them; NULL for a curve of one run';
+    'default: without flagged runs; all: with them, where one takes part; NULL for a curve of one run';
 comment on column analysis.break_points.break_step is
     'measured step of the greatest acceleration, the first of several; NULL where no step has room on both sides';
 comment on column analysis.break_points.acceleration is

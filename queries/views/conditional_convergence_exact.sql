@@ -91,7 +91,8 @@ comment on column analysis.conditional_convergence_exact.kind is
     'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.conditional_convergence_exact.corpus is 'name of the corpus';
 comment on column analysis.conditional_convergence_exact.protocol is 'name of the protocol';
-comment on column analysis.conditional_convergence_exact.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.conditional_convergence_exact.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.conditional_convergence_exact.family is 'suite of the models, such as pythia';
 comment on column analysis.conditional_convergence_exact.model is 'model that gives p';
 comment on column analysis.conditional_convergence_exact.step is 'training step that gives p';

@@ -82,7 +82,8 @@ comment on column analysis.convergence_by_value.kind is
     'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.convergence_by_value.corpus is 'name of the corpus';
 comment on column analysis.convergence_by_value.protocol is 'name of the protocol';
-comment on column analysis.convergence_by_value.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.convergence_by_value.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.convergence_by_value.family is 'suite of the models, such as pythia';
 comment on column analysis.convergence_by_value.model is 'model that gives p';
 comment on column analysis.convergence_by_value.step is 'training step that gives p';

@@ -32,7 +32,8 @@ comment on view analysis.cross_entropy_difference is
 comment on column analysis.cross_entropy_difference.kind is 'cross';
 comment on column analysis.cross_entropy_difference.corpus is 'name of the corpus';
 comment on column analysis.cross_entropy_difference.protocol is 'name of the protocol';
-comment on column analysis.cross_entropy_difference.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.cross_entropy_difference.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.cross_entropy_difference.family is 'suite of the models, such as pythia';
 comment on column analysis.cross_entropy_difference.model is 'model that gives p';
 comment on column analysis.cross_entropy_difference.step is 'training step that gives p';

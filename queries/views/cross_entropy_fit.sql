@@ -26,7 +26,8 @@ comment on view analysis.cross_entropy_fit is
     'Least squares of mean KL, from a step to the next, on the ratio or the difference of cross-entropies, by value.';
 comment on column analysis.cross_entropy_fit.corpus is 'name of the corpus';
 comment on column analysis.cross_entropy_fit.protocol is 'name of the protocol';
-comment on column analysis.cross_entropy_fit.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.cross_entropy_fit.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.cross_entropy_fit.family is 'suite of the models, such as pythia';
 comment on column analysis.cross_entropy_fit.layer is 'name of the annotation layer; all: every token';
 comment on column analysis.cross_entropy_fit.value is 'value of the layer';

@@ -36,7 +36,8 @@ comment on view analysis.cross_entropy_frontier is
     'Largest difference of cross-entropy among comparisons of small mean KL, by deciles of mean KL (kind cross).';
 comment on column analysis.cross_entropy_frontier.corpus is 'name of the corpus';
 comment on column analysis.cross_entropy_frontier.protocol is 'name of the protocol';
-comment on column analysis.cross_entropy_frontier.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.cross_entropy_frontier.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.cross_entropy_frontier.family is 'suite of the models, such as pythia';
 comment on column analysis.cross_entropy_frontier.decile is
     '1 to 10: the least tenth of mean KL, the least two tenths, ..., all';

@@ -69,7 +69,8 @@ comment on column analysis.cross_entropy_points.kind is
     'step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.cross_entropy_points.corpus is 'name of the corpus';
 comment on column analysis.cross_entropy_points.protocol is 'name of the protocol';
-comment on column analysis.cross_entropy_points.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.cross_entropy_points.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.cross_entropy_points.family is 'suite of the models, such as pythia';
 comment on column analysis.cross_entropy_points.model is 'model that gives p';
 comment on column analysis.cross_entropy_points.step is 'training step that gives p';

@@ -67,7 +67,8 @@ comment on view analysis.expected_jensen_shannon is
     'Expected Jensen-Shannon divergence of the predictions of all seeds of a model: its mean over all tokens.';
 comment on column analysis.expected_jensen_shannon.corpus is 'name of the corpus';
 comment on column analysis.expected_jensen_shannon.protocol is 'name of the protocol';
-comment on column analysis.expected_jensen_shannon.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.expected_jensen_shannon.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.expected_jensen_shannon.family is 'suite of the models, such as pythia';
 comment on column analysis.expected_jensen_shannon.model is 'name of the model within its family';
 comment on column analysis.expected_jensen_shannon.step is 'optimiser steps taken';

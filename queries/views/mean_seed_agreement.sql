@@ -97,7 +97,8 @@ comment on view analysis.mean_seed_agreement is
 comment on column analysis.mean_seed_agreement.kind is 'seed';
 comment on column analysis.mean_seed_agreement.corpus is 'name of the corpus';
 comment on column analysis.mean_seed_agreement.protocol is 'name of the protocol';
-comment on column analysis.mean_seed_agreement.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.mean_seed_agreement.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.mean_seed_agreement.family is 'suite of the models, such as pythia';
 comment on column analysis.mean_seed_agreement.model is 'model that gives p';
 comment on column analysis.mean_seed_agreement.step is 'training step that gives p';

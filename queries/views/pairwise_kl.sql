@@ -40,7 +40,7 @@ comment on column analysis.pairwise_kl.kind is
     'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.pairwise_kl.corpus is 'name of the corpus';
 comment on column analysis.pairwise_kl.protocol is 'name of the protocol';
-comment on column analysis.pairwise_kl.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.pairwise_kl.run_set is 'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.pairwise_kl.family is 'suite of the models, such as pythia';
 comment on column analysis.pairwise_kl.model is 'model that gives p';
 comment on column analysis.pairwise_kl.step is 'training step that gives p';

@@ -35,7 +35,8 @@ comment on column analysis.phase_boundaries.definition is
     'whose boundaries: fehlauer-2025 or slides, published, or estimated';
 comment on column analysis.phase_boundaries.corpus is 'name of the corpus';
 comment on column analysis.phase_boundaries.protocol is 'name of the protocol';
-comment on column analysis.phase_boundaries.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.phase_boundaries.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.phase_boundaries.family is 'suite of models';
 comment on column analysis.phase_boundaries.model is 'name of the model within its family';
 comment on column analysis.phase_boundaries.position is 'order of the phase within its definition, from 1';

@@ -44,7 +44,8 @@ comment on column analysis.relative_divergence_outliers.kind is
 'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.relative_divergence_outliers.corpus is 'name of the corpus';
 comment on column analysis.relative_divergence_outliers.protocol is 'name of the protocol';
-comment on column analysis.relative_divergence_outliers.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.relative_divergence_outliers.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.relative_divergence_outliers.family is 'suite of models';
 comment on column analysis.relative_divergence_outliers.model is 'model that gives p';
 comment on column analysis.relative_divergence_outliers.step is 'training step that gives p';

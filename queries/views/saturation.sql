@@ -37,7 +37,7 @@ comment on column analysis.saturation.source is
 comment on column analysis.saturation.corpus is 'name of the corpus; NULL for imported results';
 comment on column analysis.saturation.protocol is 'name of the protocol; NULL for imported results';
 comment on column analysis.saturation.run_set is
-    'default: without flagged runs; all: with them; NULL for a curve of one run';
+    'default: without flagged runs; all: with them, where one takes part; NULL for a curve of one run';
 comment on column analysis.saturation.best_step is 'step of the best value; of equal ones, the first';
 comment on column analysis.saturation.best_value is 'the best value, in the unit of the metric';
 comment on column analysis.saturation.final_step is 'last step of the curve';

@@ -166,7 +166,7 @@ comment on column analysis.training_curves.source is
 comment on column analysis.training_curves.corpus is 'name of the corpus; NULL for imported results';
 comment on column analysis.training_curves.protocol is 'name of the protocol; NULL for imported results';
 comment on column analysis.training_curves.run_set is
-    'default: without flagged runs; all: with them; NULL for a curve of one run';
+    'default: without flagged runs; all: with them, where one takes part; NULL for a curve of one run';
 comment on column analysis.training_curves.step is 'optimiser steps taken, in reverse kinds by q';
 comment on column analysis.training_curves.value is
     'surprisal, entropy, KL and convergence in nats, accuracies as shares, results in the unit of their metric';

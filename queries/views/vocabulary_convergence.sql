@@ -37,7 +37,8 @@ comment on column analysis.vocabulary_convergence.kind is
     'seed, step, step_reverse, final, final_reverse, size, matched, cross or custom: which pairs are compared';
 comment on column analysis.vocabulary_convergence.corpus is 'name of the corpus';
 comment on column analysis.vocabulary_convergence.protocol is 'name of the protocol';
-comment on column analysis.vocabulary_convergence.run_set is 'default: without flagged runs; all: with them';
+comment on column analysis.vocabulary_convergence.run_set is
+    'default: without flagged runs; all: with them, where one takes part';
 comment on column analysis.vocabulary_convergence.family is 'suite of the models, such as pythia';
 comment on column analysis.vocabulary_convergence.model is 'model that gives p';
 comment on column analysis.vocabulary_convergence.step is 'training step that gives p';
