@@ -6,10 +6,10 @@ Arithmetic on a plan, before anything is read: it knows no database, and counts 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ingest.plan import Contrast, Grid, Pair, contrasts
+from ingest.plan import Cell, Contrast, Grid, Pair, cohorts, contrasts, home
 from ingest.source import Source
 from ingest.study import Study
 
@@ -57,7 +57,8 @@ class Estimate:
     """A study in numbers. n_tokens: None where neither the text nor the study says. n_evaluations: checkpoints to read.
 
     n_references, top_k: as the study says. n_pairs: ordered pairs, each counted once whatever kinds have it;
-    n_token_pairs: those of which the KL of every token is kept.
+    n_token_pairs: those of which the KL of every token is kept. readout_bytes: of all readouts; shelf_bytes: of those
+    that are wanted at a time, at most; both None where tokens or sizes of models are unknown.
     """
 
     models: tuple[ModelEstimate, ...]
@@ -68,6 +69,8 @@ class Estimate:
     n_pairs: int
     n_token_pairs: int
     top_k: int
+    readout_bytes: int | None
+    shelf_bytes: int | None
 
     @property
     def values_per_token(self) -> int:
@@ -104,6 +107,7 @@ def estimate(study: Study, source: Source, grids: Sequence[Grid], n_tokens: int 
     models = tuple(_model(grid, source) for grid in grids)
     kinds = [*_kinds(wanted), *_matched(study, grids)]
     unplanned = sum(kind.n_pairs for kind in kinds if kind.at_most)
+    sizes = _readout_sizes(source, grids, n_tokens)
     return Estimate(
         models=models,
         kinds=tuple(kinds),
@@ -113,6 +117,8 @@ def estimate(study: Study, source: Source, grids: Sequence[Grid], n_tokens: int 
         n_pairs=len(every) + unplanned,
         n_token_pairs=len(kept) + unplanned,
         top_k=study.top_k,
+        readout_bytes=None if sizes is None else _bytes_of(_present(grids), sizes),
+        shelf_bytes=None if sizes is None else max(_bytes_of(held, sizes) for held in _shelves(study, grids, wanted)),
     )
 
 
@@ -127,6 +133,49 @@ def _model(grid: Grid, source: Source) -> ModelEstimate:
         absent=len(grid.seeds) * len(grid.steps) - len(wanted),
         n_bytes=None if None in sizes else sum(size for size in sizes if size is not None),
     )
+
+
+def readout_bytes(n_tokens: int, width: int, hidden_size: int) -> int:
+    """Bytes of a checkpoint's readout: final hidden states [T, d] and output head [V, d], in float32."""
+    return 4 * hidden_size * (n_tokens + width)
+
+
+def _readout_sizes(source: Source, grids: Sequence[Grid], n_tokens: int | None) -> dict[str, int] | None:
+    """Bytes of a readout by model; None where tokens, or sizes of some model, are unknown."""
+    sizes = {}
+    for grid in grids:
+        shape = next(filter(None, map(source.head_shape, grid.locations.values())), None)
+        if n_tokens is None or shape is None:
+            return None
+        sizes[grid.model] = readout_bytes(n_tokens, *shape)
+    return sizes
+
+
+def _bytes_of(cells: Iterable[Cell], sizes: Mapping[str, int]) -> int:
+    return sum(sizes[cell.model] for cell in cells)
+
+
+def _present(grids: Iterable[Grid]) -> set[Cell]:
+    return {cell for grid in grids for cell in grid.cells() if cell in grid.locations}
+
+
+def _shelves(study: Study, grids: Sequence[Grid], wanted: Sequence[Contrast]) -> Iterator[set[Cell]]:
+    """The checkpoints of each cohort whose readouts are wanted at a time, where these are most.
+
+    Of a model those of a step, of the step before and of the last one; besides, those of all pairs that no visit to a
+    step has in common, which kind `matched` may have anywhere.
+    """
+    for members in cohorts(study.kinds, grids):
+        by_model = {grid.model: grid for grid in members}
+        here = [contrast for contrast in wanted if contrast.model in by_model]
+        apart = [c for c in here if c.kind == "cross" or any(home(pair, by_model) is None for pair in c.pairs)]
+        kept = {cell for contrast in apart for pair in contrast.pairs for cell in pair}
+        everywhere = "matched" in study.kinds and len(members) > 1
+        yield {
+            cell
+            for cell in _present(members)
+            if everywhere or cell in kept or cell.step in by_model[cell.model].steps[-3:]
+        }
 
 
 def _kinds(wanted: Iterable[Contrast]) -> list[KindEstimate]:

@@ -103,6 +103,11 @@ class HubSource:
         """As published for the model."""
         return self._suite.model(location.model).bytes
 
+    def head_shape(self, location: CheckpointLocation) -> tuple[int, int] | None:
+        """As published for the model."""
+        model = self._suite.model(location.model)
+        return None if model.width is None or model.hidden_size is None else (model.width, model.hidden_size)
+
     def is_here(self, location: CheckpointLocation) -> bool:
         """Whether all files of the checkpoint are in the cache."""
         return self._is_complete(snapshot(location))

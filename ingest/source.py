@@ -13,8 +13,11 @@ from typing import Protocol
 from ingest.locations import CheckpointLocation, find_checkpoints
 from ingest.study import LearningRateSpec, Study
 from ingest.suite import load_suite
-from ingest.weight_files import weight_files
+from ingest.weight_files import read_json, weight_files
 from warehouse.errors import WarehouseError
+
+#: What different architectures call the size of their hidden states.
+_HIDDEN_SIZE_NAMES = ("hidden_size", "n_embd", "d_model")
 
 
 class NoRoot(WarehouseError):
@@ -61,6 +64,10 @@ class Source(Protocol):
 
     def n_bytes(self, location: CheckpointLocation) -> int | None:
         """Bytes of its weights; None where nobody knows."""
+        ...
+
+    def head_shape(self, location: CheckpointLocation) -> tuple[int, int] | None:
+        """Rows and columns of its output head: logits, and hidden size; None where nobody knows."""
         ...
 
     def tokens_seen(self, model: str, step: int) -> int | None:
@@ -122,6 +129,16 @@ class FolderSource:
             return 0
         return sum(file.stat().st_size for file in files if file.is_file())
 
+    def head_shape(self, location: CheckpointLocation) -> tuple[int, int] | None:
+        """As its config states."""
+        try:
+            stated = read_json(self.fetch(location) / "config.json")
+        except WarehouseError:
+            return None
+        width = stated.get("vocab_size")
+        hidden_size = next((stated[name] for name in _HIDDEN_SIZE_NAMES if name in stated), None)
+        return (width, hidden_size) if isinstance(width, int) and isinstance(hidden_size, int) else None
+
     def tokens_seen(self, model: str, step: int) -> int | None:
         """By the study's tokens per step."""
         return None if self._tokens_per_step is None else step * self._tokens_per_step
@@ -139,7 +156,7 @@ def open_source(study: Study, *, evict: bool = False, allow_pickle: bool = False
     root folder, and BadSuite.
     """
     suite = load_suite(study.suite)
-    if suite.layout is None:
+    if not suite.is_local:
         from ingest.hub import HubSource
 
         return HubSource(

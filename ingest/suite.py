@@ -68,21 +68,22 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Suite:
-    """A family of checkpoints. outliers: notes on runs that statistics leave out, by (model, seed).
-
-    layout is set for suite `folder`, whose checkpoints are found on disk; the rest describes repositories on the hub.
-    """
+    """A family of checkpoints. outliers: notes on runs that statistics leave out, by (model, seed)."""
 
     name: str
     description: str = ""
     family: str | None = None
-    layout: str | None = None
     revision: str = ""
     seeds: tuple[int, ...] = ()
     models: tuple[SuiteModel, ...] = ()
     tokenizer_length: int | None = None
     schedule: Schedule | None = None
     outliers: Mapping[tuple[str, int], str] | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its checkpoints are found in a folder; any other suite names models on the hub."""
+        return not self.models
 
     def model(self, name: str) -> SuiteModel:
         """A model by name. Raises KeyError."""
@@ -107,18 +108,24 @@ class Suite:
         return None if peak is None or self.schedule is None else peak * self.schedule.fraction(step)
 
 
+#: Not a file, since nothing about it can be chosen.
+FOLDER = Suite("folder", "local checkpoints laid out as {model}/seed{seed}/step{step} below a root folder")
+
+
 def _raise(error: Exception) -> Any:
     raise error
 
 
 def suite_names() -> list[str]:
     """The suites that ship with the package."""
-    return sorted(file.stem for file in _SUITES.glob("*.toml"))
+    return sorted([FOLDER.name, *(file.stem for file in _SUITES.glob("*.toml"))])
 
 
 @cache
 def load_suite(name: str) -> Suite:
     """A suite by its name, or by the path of a TOML file. Raises BadSuite."""
+    if name == FOLDER.name:
+        return FOLDER
     file = Path(name) if name.endswith(".toml") else _SUITES / f"{name}.toml"
     return _parse(_read(file), file.stem, str(file))
 
@@ -140,10 +147,11 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _parse(table: Mapping[str, Any], name: str, where: str) -> Suite:
     own = {key: value for key, value in table.items() if key not in _INHERITED}
-    known = {"description", "family", "layout", "revision", "seeds", "tokenizer_length", "learning_rate"}
+    known = {"description", "family", "revision", "seeds", "tokenizer_length", "learning_rate"}
     common = {"repository", "seed_repository", "steps", "tokens_per_step"}
-    if unknown := own.keys() - known - common - {"models", "outliers"}:
-        raise BadSuite(f"Unknown key {min(unknown)} in suite {where}: known are {', '.join(sorted(known | common))}.")
+    every = known | common | {"models", "outliers", *_INHERITED}
+    if unknown := own.keys() - every:
+        raise BadSuite(f"Unknown key {min(unknown)} in suite {where}: known are {', '.join(sorted(every))}.")
     models = own.get("models", {})
     wanted = table.get("only", list(models))
     try:
@@ -155,16 +163,16 @@ def _parse(table: Mapping[str, Any], name: str, where: str) -> Suite:
             seeds=tuple(_number("a seed", seed) for seed in own.get("seeds", ())),
             outliers={(entry["model"], entry["seed"]): entry["note"] for entry in own.get("outliers", ())},
             schedule=Schedule(**own["learning_rate"]) if "learning_rate" in own else None,
-            **{key: own[key] for key in ("family", "layout", "revision", "tokenizer_length") if key in own},
+            **{key: own[key] for key in ("family", "revision", "tokenizer_length") if key in own},
         )
-        if suite.layout is None and not suite.revision:
+        if not suite.revision:
             raise KeyError("revision")
         for _ in suite.locations():  # so that every pattern is filled in once
             pass
     except (KeyError, IndexError, TypeError, ValueError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise BadSuite(f"Suite {where} is incomplete or has a wrong key ({reason}): see docs/studies.md.") from None
-    if suite.layout is None and not (suite.seeds and suite.models and all(model.steps for model in suite.models)):
+    if not (suite.seeds and suite.models and all(model.steps for model in suite.models)):
         raise BadSuite(f"Suite {where} names no checkpoint: give it seeds, and models with steps.")
     return suite
 

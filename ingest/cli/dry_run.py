@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _UNLIMITED = 1000
 
 
-def describe(study: Study, device: str = "auto") -> None:
+def describe(study: Study, device: str = "auto", memory: int | None = None) -> None:
     """Print a study in numbers. Raises what an ingestion would refuse of it, as far as that is known without a network.
 
-    device: where it would be measured.
+    device: where it would be measured. memory: bytes for readouts; None for a share that depends on the machine.
     """
     from ingest.environment import choose_device
     from ingest.estimate import estimate
@@ -48,6 +48,7 @@ def describe(study: Study, device: str = "auto") -> None:
     click.echo()
     _say_outliers(source, grids)
     _say_writes(numbers)
+    _say_readouts(numbers, memory)
     _say_rereading(study, source, grids)
 
 
@@ -119,6 +120,17 @@ def _say_writes(numbers: Estimate) -> None:
     click.echo(
         f"to write, if none is there yet: {numbers.n_rows:,} rows of facts, {numbers.n_values:,} values, about "
         f"{_gigabytes(numbers.n_bytes)} on disk"
+    )
+
+
+def _say_readouts(numbers: Estimate, memory: int | None) -> None:
+    if numbers.readout_bytes is None or numbers.shelf_bytes is None:
+        return
+    spilled = None if memory is None else max(0, numbers.shelf_bytes - memory)
+    beyond = "what exceeds --memory" if spilled is None else _gigabytes(spilled)
+    click.echo(
+        f"readouts: {_gigabytes(numbers.readout_bytes)} with --keep-readouts; without, up to "
+        f"{_gigabytes(numbers.shelf_bytes)} at a time, of which {beyond} lies on disk"
     )
 
 

@@ -95,8 +95,8 @@ def ingest(
 ) -> None:
     """Score the checkpoints of STUDY, a TOML file, and load the results.
 
-    Every key of the study can be overridden by an option. What the warehouse has already is not measured again, so the
-    same command goes on where an interrupted one stopped.
+    Options, or --set, override any key of the study. What the warehouse has already is not measured again, so the same
+    command goes on where an interrupted one stopped.
     """
     from ingest.reference_option import with_references
     from ingest.study import read_study
@@ -106,7 +106,7 @@ def ingest(
     if dry_run:
         from ingest.cli.dry_run import describe
 
-        describe(wanted, how.device)
+        describe(wanted, how.device, how.memory)
         return
     report = run(wanted, how, threads=threads)
     click.echo(summary(report))

@@ -64,6 +64,9 @@ def test_the_published_study_is_500_checkpoints_and_2000_ordered_pairs(
     # 4,662 tokens make 19 chunks: of scores, of KL to the unigram, of 2,000 pairs and of 100 means with their mixture.
     values = 4662 * (500 * 9 + 500 + 2000 + 2 * 100)
     assert numbers(line_of(told, "to write")) == [f"{19 * (500 + 500 + 2000 + 100):,}", f"{values:,}", "0.20"]
+    # Hidden states and head in float32; at a time five seeds of 410m at a step, at the one before and at the last.
+    readouts = 100 * 4 * (128 + 256 + 512 + 768 + 1024) * (4662 + 50304) / 1e9
+    assert numbers(line_of(told, "readouts")) == [f"{readouts:.2f}", f"{3 * 5 * 4 * 1024 * (4662 + 50304) / 1e9:.2f}"]
 
 
 def test_the_page_on_studies_shows_it_as_it_is(
@@ -87,6 +90,9 @@ def test_the_slides_compare_along_one_run_and_across_sizes(
     assert counted["cross"] == ["4,800", "4,800"]
     # Pairs of different sizes at one step are of kind cross too.
     assert line_of(told, "all, each pair once").split()[-2:] == ["5,192", "4,952"]
+    # Pairs of any two steps want every readout at hand.
+    readouts = 20 * 4 * (512 + 768 + 1024 + 2048) * (4171 + 50304) / 1e9
+    assert numbers(line_of(told, "readouts")) == [f"{readouts:.2f}"] * 2
 
 
 def test_both_studies_name_the_steps_and_seeds_of_the_published_ones() -> None:
@@ -120,6 +126,21 @@ def test_what_a_dry_run_says_is_what_an_ingestion_then_writes(ingested: Ingested
     facts = ("score_chunk", "reference_chunk", "divergence_chunk", "convergence_chunk")
     written = sum(rows(database, f"select count(*) from warehouse.{table}")[0][0] for table in facts)
     assert told.n_rows == written
+
+
+def test_readouts_are_as_large_as_the_models_that_were_read(
+    ingested: Ingested, study_file: Path, command: Callable[..., Outcome]
+) -> None:
+    told = estimated(ingested.study, n_tokens := ingested.report.n_tokens)
+    query = (
+        "select sum(4 * hidden_size * (vocabulary_width + %s))::bigint from evaluation "
+        "inner join checkpoint using (checkpoint_id) inner join run using (run_id) inner join model using (model_id)"
+    )
+    assert [(told.readout_bytes,)] == rows(ingested.database, query, n_tokens)
+    assert told.shelf_bytes is not None
+    assert told.readout_bytes is not None
+    assert 0 < told.shelf_bytes < told.readout_bytes
+    assert "of which 0.00 GB lies on disk" in command("ingest", str(study_file), "--dry-run", "--memory", "9").output
 
 
 def test_a_local_study_is_counted_with_its_own_text_and_nothing_is_written(

@@ -139,7 +139,7 @@ def test_every_suite_of_the_package_is_described_and_known_by_name() -> None:
     for name in suite_names():
         suite = load_suite(name)
         assert suite.description
-        assert (suite.layout is None) == bool(suite.models)
+        assert suite.is_local == (name == "folder")
     assert load_suite("polypythia").tokenizer_length == 50277
 
 
@@ -178,6 +178,7 @@ def test_a_suite_of_ones_own_is_a_file_that_a_study_names(tmp_path: Path) -> Non
     ("change", "message"),
     [
         (("revision", "revisions"), "Unknown key revisions in suite"),
+        (("revision", 'layout = "{model}"\nrevision'), "Unknown key layout in suite"),
         (("[models.a]", "[models.a]\nsize = 3"), "wrong key .*model a has no size"),
         (("steps = [{ from = 0, to = 20, by = 10 }]", ""), "lacks 'steps'"),
         (("[models.a]", 'only = ["c"]\n[models.a]'), "lacks 'c'"),
