@@ -27,8 +27,9 @@ def regression(name: str, steps: tuple[int, ...], **chosen: Any) -> None:
     """Regress KL on log10(count + 1), part of speech, that of the token before, and model, step by step.
 
     An observation is a token under a model: its KL averaged over pairs. Coefficients are effects on KL in nats, so
-    that a positive one says that such tokens are predicted less alike. Reference levels are NN and the smallest model;
-    errors are clustered by vocabulary id. The result is in view regression_coefficients.
+    that a positive one says that such tokens are predicted less alike. Reference levels are the smallest model and, of
+    each layer, NN, or where it has no such value the most frequent one. Errors are clustered by vocabulary id. The
+    result is in view regression_coefficients.
     """
     from queries.progress import steps_bar
     from queries.regression import Question, fit_regressions

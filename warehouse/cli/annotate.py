@@ -79,7 +79,9 @@ class _Request:
 @click.option("--allow-partial", is_flag=True, help="Leave out rows that are about no token of the corpus.")
 @click.option("--replace", is_flag=True, help="Take the place of the layer of this name.")
 @click.option(
-    "--fewer", is_flag=True, help="Replace a layer, rows left out, though half of its tokens lose their value."
+    "--fewer",
+    is_flag=True,
+    help="With --allow-partial --replace, also take a layer that covers less than half as many tokens as the old one.",
 )
 @click.option("--context", is_flag=True, help="Also make NAME.context, with the value of the token before.")
 @click.option("--drop", is_flag=True, help="Delete the layer.")
