@@ -21,7 +21,12 @@ def describe_run() -> str:
 def _machine() -> list[str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = f"{len(os.sched_getaffinity(0))} cores" if hasattr(os, "sched_getaffinity") else f"{os.cpu_count()} cores"
-    return [f"{_processor()}, {cores}, {memory:.0f} GiB", *_accelerator(), platform.platform(terse=True)]
+    return [f"{_processor()}, {cores}, {memory:.0f} GiB", *_accelerator(), _system()]
+
+
+def _system() -> str:
+    """System, architecture and C library; not the kernel's release, to which its builders append names."""
+    return " ".join(filter(None, [platform.system(), platform.machine(), *platform.libc_ver()]))
 
 
 def _processor() -> str:
