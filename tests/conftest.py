@@ -205,7 +205,7 @@ def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real data that are not part of the project: WAREHOUSE_TEST_DATA, else ../shared/data beside the project."""
+    """Real data that are not part of the project: WAREHOUSE_TEST_DATA, else shared/data beside the checkout."""
     given = os.environ.get("WAREHOUSE_TEST_DATA")
     directory = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not directory.is_dir():

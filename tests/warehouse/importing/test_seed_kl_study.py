@@ -19,7 +19,7 @@ from warehouse.database import Database
 STEPS = (128, 512, 4000, 8000, 16000, 32000, 64000, 128000, 143000)
 MODELS = ("70m", "160m", "410m", "1b")
 MEASURED = 2048
-#: Means over columns 0..2047 as data/INDEX.md gives them, to four digits: KL(earlier || later), KL(later || earlier).
+#: Means over columns 0..2047, to four digits: KL(earlier || later), KL(later || earlier).
 PUBLISHED = {
     (128, 512): (2.1064, 1.7679),
     (512, 4000): (1.2701, 1.1635),
