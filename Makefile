@@ -6,6 +6,8 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
+FIRST_TIME := one to two minutes with torch for CPUs, more with CUDA: see README.md
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test bench lint format install clean
@@ -51,12 +53,12 @@ clean:
 
 # A stamp per set of packages, newer than the files that say which packages these are.
 $(VENV)/installed-demo: pyproject.toml constraints.txt | $(BIN)/pip
-	@echo '==> pip: what the demo needs, at the versions of constraints.txt (one to two minutes the first time)'
+	@echo '==> pip: what the demo needs, at the versions of constraints.txt (the first time $(FIRST_TIME))'
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[plots,fits]'
 	@touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
-	@echo '==> pip: what the tests need, at the versions of constraints.txt (one to two minutes the first time)'
+	@echo '==> pip: what the tests need, at the versions of constraints.txt (the first time $(FIRST_TIME))'
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[plots,fits,dev]'
 	@touch $@ $(VENV)/installed-demo
 
