@@ -9,9 +9,13 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.made_up import LAYERS, fill
+from warehouse.database import READER, Database
+from warehouse.embedded import EmbeddedServer
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The README comes first: its commands build on one another.
@@ -76,10 +80,39 @@ def _blocks(document: Path) -> list[Block]:
 
 
 def provide_inputs(folder: Path) -> None:
-    """What commands of the documents read, beside the files of the demo: those they show, and the project's studies."""
+    """What commands of the documents read, beside the files of the demo: those they show, the project's studies, and a
+    run as the trainer of transformers leaves it.
+    """
     (folder / "studies").symlink_to(ROOT / "studies")
+    (folder / "run").mkdir()
+    for step in (24, 128):
+        checkpoint = folder / "checkpoints" / "tiny-32d" / "seed0" / f"step{step}"
+        (folder / "run" / f"checkpoint-{step}").symlink_to(checkpoint)
     for block in blocks("toml"):
         (folder / block.code.split("\n")[0].removeprefix("# ")).write_text(block.code, "utf-8")
+
+
+def add_other_corpus(environment: Mapping[str, str]) -> None:
+    """Put a corpus with another tokenizer, other models and the same layers into the database of an environment.
+
+    A reader may have one, so that documents have to say which corpus they ask about. It comes after the demo, whose
+    token ids stay what they are.
+    """
+    if "DATABASE_URL" in environment:
+        database = Database(environment["DATABASE_URL"], environment["DATABASE_READ_URL"], embedded=False)
+    else:
+        server = EmbeddedServer(Path(environment["WAREHOUSE_HOME"]))
+        database = Database(server.url(), server.url(READER), embedded=True)
+    fill(
+        database.engine(),
+        name="other",
+        n_tokens=1000,
+        n_seeds=2,
+        n_steps=3,
+        layers=LAYERS,
+        models=["other"],
+        kinds=["seed", "step", "final"],
+    )
 
 
 def answered(text: str, answer: Callable[[str, str], str]) -> str:
@@ -110,6 +143,7 @@ def _main() -> None:
         run("warehouse", "demo", "--tiny", "--export", ".")
         try:
             provide_inputs(folder)
+            add_other_corpus(environment)
             for path in DOCUMENTS:
                 path.write_text(answered(path.read_text("utf-8"), answer), "utf-8")
         finally:

@@ -21,8 +21,9 @@ from psycopg import sql
 
 from ingest.derived_spec import DerivedSpec
 from ingest.study import KINDS, CorpusSpec, CustomSpec, LearningRateSpec, ProtocolSpec, ReferenceSpec, Study
+from ingest.suite import Schedule, Suite, SuiteModel
 from tests.conftest import database_at
-from tests.documents import ROOT, Block, answered, blocks, links, provide_inputs, spans
+from tests.documents import ROOT, Block, add_other_corpus, answered, blocks, links, provide_inputs, spans
 from warehouse.cli import warehouse
 
 LANGUAGES = {"sql", "bash", "toml", "text", ""}
@@ -53,7 +54,10 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(reachable_directory: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
-    """The small demo, ingested: into an embedded server of its own, or with DATABASE_URL into a database there."""
+    """The small demo, ingested: into an embedded server of its own, or with DATABASE_URL into a database there.
+
+    Another corpus stands beside it.
+    """
     home = reachable_directory / "docs"
     environment = {
         **os.environ,
@@ -66,11 +70,14 @@ def place(reachable_directory: Path, request: pytest.FixtureRequest) -> Iterator
     folder.mkdir()
     place = Place(folder, environment)
     demo = place.run("warehouse", "demo", "--tiny", "--export", ".")
-    assert demo.returncode == 0, demo.stderr
-    provide_inputs(folder)
-    yield place
-    if "DATABASE_URL" not in os.environ:
-        place.run("warehouse", "db", "stop")
+    try:
+        assert demo.returncode == 0, demo.stderr
+        provide_inputs(folder)
+        add_other_corpus(environment)
+        yield place
+    finally:
+        if "DATABASE_URL" not in os.environ:
+            place.run("warehouse", "db", "stop")
 
 
 def _new_database(server_url: str, template: str) -> dict[str, str]:
@@ -210,6 +217,12 @@ def test_every_key_of_a_study_is_explained() -> None:
     assert {field.name for field in fields(DerivedSpec) if f"`{field.name}`" not in sequences} == set()
     assert {key for key in keys if f"`{key}`" not in explained} == set()
     assert {kind for kind in KINDS if f"`{kind}`" not in explained} == set()
+
+
+def test_every_key_of_a_suite_is_explained() -> None:
+    explained = (ROOT / "docs" / "studies.md").read_text("utf-8").split("## Suites")[1].split("## The hub")[0]
+    keys = {field.name for kind in (Suite, SuiteModel, Schedule) for field in fields(kind)} - {"name", "schedule"}
+    assert {key for key in keys if not re.search(rf"`\[*{key}(\.NAME)?\]*`", explained)} == set()
 
 
 def test_every_decision_is_listed_with_its_title() -> None:
