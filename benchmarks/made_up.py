@@ -33,7 +33,7 @@ LAYERS = {
     "final_surprisal": 5,
 }
 _TOKENS_IN_A_DOCUMENT = 250
-_REALS = (*("surprisal", "entropy", "top_surprisal", "space_logmass", "punct_logmass", "eos_logmass", "pad_logmass"),)
+_MASSES = ("space_logmass", "punct_logmass", "eos_logmass", "pad_logmass")
 _VOCABULARY = 50_277
 
 
@@ -214,7 +214,7 @@ def _corpus(
     protocol_id = dimensions.find_or_make(
         connection,
         schema.protocol,
-        {"name": "default"},
+        {"name": "concatenated-2048"},
         windows="concatenated",
         window=2048,
         bos=True,
@@ -310,6 +310,13 @@ def _visit(corpus: _Corpus, model: _Model, step: int, random: np.random.Generato
     def integers() -> NDArray[np.int32]:
         return random.integers(1, _VOCABULARY, corpus.n_tokens).astype(np.int32)
 
+    def scores() -> dict[str, NDArray[Any] | None]:
+        """Such as a checkpoint may have: no entry is more probable than the first, and no mass above 1."""
+        surprisal = reals()
+        masses = {name: -reals() for name in _MASSES}
+        ranks = {"rank": integers(), "top_vocab_id": integers()}
+        return {"surprisal": surprisal, "entropy": reals(), "top_surprisal": surprisal / 2, **masses, **ranks}
+
     evaluation_ids = [key for (_, its_step), key in model.evaluation_ids.items() if its_step == step]
     units = [
         Evaluation(
@@ -319,7 +326,7 @@ def _visit(corpus: _Corpus, model: _Model, step: int, random: np.random.Generato
             window=2048,
             seconds=1.0,
             anisotropy=0.5,
-            scores={**{name: reals() for name in _REALS}, "rank": integers(), "top_vocab_id": integers()},
+            scores=scores(),
             references={corpus.reference_id: reals()},
         )
         for evaluation_id in evaluation_ids
