@@ -62,10 +62,6 @@ FACTS_OF: Mapping[str, tuple[str, ...]] = {
     "words": ("corpus",),
 }
 
-#: Views that classify the curves of two runs, or those of one run twice, once with values shuffled. They are allowed
-#: twice the time of a view that has a row per token of one run.
-TWO_RUNS = frozenset({"trend_overlap", "trend_shares"})
-
 #: Where the programs of PostgreSQL 15, the oldest that is supported, are looked for.
 _OLDEST = Path(os.environ.get("PG15_BIN", "/usr/lib/postgresql/15/bin"))
 _ROUNDS = 3
@@ -108,8 +104,7 @@ class _Taken:
 
     def share(self, view: str, sizes: Sequence[_Size]) -> float:
         """The largest share that a view takes of what it may take."""
-        times = 2 if view in TWO_RUNS else 1
-        return max(part / size.bound / times for size, part in zip(sizes, self.seconds[view], strict=True))
+        return max(part / size.bound for size, part in zip(sizes, self.seconds[view], strict=True))
 
     def told(self, view: str, sizes: Sequence[_Size]) -> str:
         """Version, and milliseconds by size."""
@@ -131,7 +126,7 @@ def claims(*, small: bool = False) -> Iterator[Claim]:
             1.0,
             ours=taken[0].told(view, sizes),
             other=taken[1].told(view, sizes) if taken[1:] else f"no PostgreSQL 15 in {_OLDEST}",
-            note=_note_of(view) if number else _note(sizes),
+            note="" if number else _note(sizes),
         )
 
 
@@ -192,14 +187,6 @@ def _ask(reader: psycopg.Connection[Any], query: sql.Composed) -> None:
 
 def _condition_told(view: str) -> str:
     return f", one {' and '.join(FACTS_OF[view])}" if view in FACTS_OF else ""
-
-
-def _note_of(view: str) -> str:
-    return (
-        "the curves of two runs, or of one as they are and shuffled: twice the time is allowed"
-        if view in TWO_RUNS
-        else ""
-    )
 
 
 def _note(sizes: Sequence[_Size]) -> str:
